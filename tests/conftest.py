@@ -1,7 +1,21 @@
-"""Strict settings for every test: types, ranks, devices and warnings."""
+"""Strict settings for every test: types, ranks, shapes, devices, warnings."""
 
 import jax
+from jaxtyping import install_import_hook
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+# Shape annotations of the array layer are checked at every call.
+install_import_hook(
+  [
+    "tripletjax.distances",
+    "tripletjax.losses",
+    "tripletjax.masks",
+    "tripletjax.metrics",
+    "tripletjax.miners",
+    "tripletjax.reductions",
+  ],
+  "beartype.beartype",
+)

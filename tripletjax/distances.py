@@ -13,11 +13,14 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
+from jaxtyping import Array, Float
 
 from tripletjax.types import DistanceFn
 
 
-def squared_euclidean_distance(x: jax.Array, y: jax.Array) -> jax.Array:
+def squared_euclidean_distance(
+  x: Float[Array, "a d"], y: Float[Array, "r d"]
+) -> Float[Array, "a r"]:
   """Squared Euclidean distance, `|x|² + |y|² - 2 x·y`.
 
   The distance of FaceNet (Schroff et al., 2015). The expanded form needs one
@@ -34,15 +37,25 @@ def squared_euclidean_distance(x: jax.Array, y: jax.Array) -> jax.Array:
   return squared - lax.stop_gradient(jnp.minimum(squared, 0))
 
 
-def euclidean_distance(x: jax.Array, y: jax.Array) -> jax.Array:
+def euclidean_distance(
+  x: Float[Array, "a d"], y: Float[Array, "r d"]
+) -> Float[Array, "a r"]:
   """Euclidean distance; its gradient at distance zero is zero."""
   return _safe_sqrt(squared_euclidean_distance(x, y))
 
 
-def cosine_distance(x: jax.Array, y: jax.Array) -> jax.Array:
+def cosine_distance(
+  x: Float[Array, "a d"], y: Float[Array, "r d"]
+) -> Float[Array, "a r"]:
   """Cosine distance, `1 - cos(x, y)`, in [0, 2]; a zero vector is at 1."""
   x, y = _at_least_float32(x), _at_least_float32(y)
-  return 1 - _dot(_normalize(x), _normalize(y))
+  return 1 - _dot(l2_normalize(x), l2_normalize(y))
+
+
+def l2_normalize(x: Float[Array, "n d"]) -> Float[Array, "n d"]:
+  """Each row divided by its length; a zero row stays zero, gradient zero."""
+  norm = _safe_sqrt(jnp.sum(x * x, axis=1, keepdims=True))
+  return x / jnp.where(norm > 0, norm, 1)
 
 
 DISTANCES: Mapping[str, DistanceFn] = {
@@ -57,7 +70,7 @@ def pairwise_distance(
   y: ArrayLike | None = None,
   *,
   distance: str | DistanceFn = "squared_euclidean",
-) -> jax.Array:
+) -> Float[Array, "a r"]:
   """Distances between all rows of `x` and all rows of `y`.
 
   Args:
@@ -125,8 +138,3 @@ def _safe_sqrt(squared: jax.Array) -> jax.Array:
   # of the branch that was not taken.
   positive = squared > 0
   return jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1)), 0)
-
-
-def _normalize(x: jax.Array) -> jax.Array:
-  norm = _safe_sqrt(jnp.sum(x * x, axis=1, keepdims=True))
-  return x / jnp.where(norm > 0, norm, 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 from jax.typing import ArrayLike
@@ -46,6 +46,7 @@ class GapBand(NamedTuple):
 Selection = Triplets | GapBand
 
 
+@runtime_checkable
 class DistanceFn(Protocol):
   """Distances between all rows of `x` and all rows of `y`."""
 
@@ -54,6 +55,7 @@ class DistanceFn(Protocol):
     ...
 
 
+@runtime_checkable
 class MinerFn(Protocol):
   """Chooses triplets from one block of anchor rows."""
 

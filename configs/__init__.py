@@ -1,0 +1,1 @@
+"""Complete configs of runs; each file has a `get_config`."""

@@ -1,0 +1,83 @@
+"""Which character does a picture show, whatever the typeface?
+
+Learned on Latin, Greek and Cyrillic; asked about scripts that were never seen:
+Armenian, Georgian and Lao. Pictures of 32 x 32 are rendered from the typefaces
+inside matplotlib.
+
+    python -m experiments.train --config=configs/glyphs.py
+
+RUNCARD
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config(variant: str = "") -> ConfigDict:
+  """The config; `configs/glyphs.py:smoke` is a run of seconds for tests."""
+  if variant not in ("", "smoke"):
+    raise ValueError(f'expected variant "" or "smoke", got "{variant}"')
+  config = ConfigDict()
+  config.seed = 0
+
+  config.data = ConfigDict()
+  config.data.name = "glyphs"
+  config.data.train_split = "latin+greek+cyrillic"
+  config.data.eval_split = "armenian+georgian+lao"
+  config.data.image_key = "image"
+  config.data.label_key = "label"
+  config.data.cache = True  # decode once, hold in memory
+
+  config.batch = ConfigDict()
+  config.batch.identities = 32
+  config.batch.images = 8
+
+  config.augment = ConfigDict()
+  config.augment.rotation = 10.0  # degrees
+  config.augment.scale = 0.15
+  config.augment.shear = 0.15
+  config.augment.translation = 0.06  # of the side
+
+  config.model = ConfigDict()
+  config.model.name = "convnet"
+  config.model.features = (32, 64, 128, 128)
+  config.model.dimension = 64
+  config.model.normalize = True
+
+  config.loss = ConfigDict()
+  config.loss.miner = "all"
+  config.loss.margin = 0.2
+  config.loss.distance = "squared_euclidean"
+  config.loss.reduction = "mean_active"
+
+  config.optimizer = ConfigDict()
+  config.optimizer.learning_rate = 2e-3
+  config.optimizer.weight_decay = 1e-4
+  config.optimizer.epsilon = 1e-8
+  config.optimizer.warmup = "10 percent"
+
+  config.train = ConfigDict()
+  config.train.duration = "600 steps"
+
+  config.log = ConfigDict()
+  config.log.every = "10 steps"
+
+  config.evaluation = ConfigDict()
+  config.evaluation.every = "25 percent"
+  config.evaluation.batch_size = 256
+  config.evaluation.ks = (1, 2, 4, 8)
+  config.evaluation.folds = 10
+  config.evaluation.far = (1e-3,)
+
+  config.checkpoint = ConfigDict()
+  config.checkpoint.every = "25 percent"
+  config.checkpoint.keep = 2
+
+  if variant == "smoke":
+    config.data.name = "glyphs/tiny"
+    config.batch.identities = 4
+    config.batch.images = 4
+    config.model.features = (8, 16)
+    config.model.dimension = 16
+    config.train.duration = "20 steps"
+    config.evaluation.batch_size = 64
+  return config

@@ -1,0 +1,1 @@
+"""Commands: absl flags and one call each."""

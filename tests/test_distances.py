@@ -1,0 +1,114 @@
+"""Laws over every entry of `DISTANCES`."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+import tripletjax
+from tests import reference
+
+NAMES = list(tripletjax.DISTANCES)
+
+
+def points(seed, count, dimension=5):
+  rng = np.random.default_rng(seed)
+  return rng.normal(size=(count, dimension)).astype(np.float32)
+
+
+def test_every_distance_has_an_oracle():
+  assert set(reference.DISTANCES) == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_equals_the_slow_oracle_on_a_rectangle(name):
+  x, y = points(0, 7), points(1, 4)
+  expected = reference.DISTANCES[name](x, y)
+  actual = tripletjax.pairwise_distance(x, y, distance=name)
+  assert actual.shape == (7, 4)
+  np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_argument_is_x_against_itself(name):
+  x = points(2, 6)
+  np.testing.assert_array_equal(
+    tripletjax.pairwise_distance(x, distance=name),
+    tripletjax.pairwise_distance(x, x, distance=name),
+  )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bfloat16_is_computed_in_float32(name):
+  x = jnp.asarray(points(3, 6)).astype(jnp.bfloat16)
+  actual = tripletjax.pairwise_distance(x, distance=name)
+  assert actual.dtype == jnp.float32
+  expected = reference.DISTANCES[name](*[np.asarray(x, np.float64)] * 2)
+  np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradient_equals_finite_differences(name):
+  x, y = points(4, 4, 3), points(5, 3, 3)
+  check_grads(
+    lambda x, y: tripletjax.pairwise_distance(x, y, distance=name),
+    (jnp.asarray(x), jnp.asarray(y)),
+    order=1,
+    modes=["rev"],
+    eps=1e-2,
+    atol=2e-2,
+    rtol=2e-2,
+  )
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("case", ["duplicates", "zeros"])
+def test_gradient_is_finite_where_points_coincide(name, case):
+  x = jnp.zeros((4, 3)) if case == "zeros" else jnp.ones((4, 3))
+  gradient = jax.grad(
+    lambda x: tripletjax.pairwise_distance(x, distance=name).sum()
+  )(x)
+  np.testing.assert_allclose(gradient, np.zeros((4, 3)), atol=1e-5)
+
+
+def test_points_closer_than_rounding_are_still_pushed_apart():
+  # |x - y|² = 1e-12 is far below float32's resolution at |x|² = 1.
+  x = jnp.array([[1.0, 0.0], [1.0, 1e-6]])
+  gradient = jax.grad(lambda x: tripletjax.pairwise_distance(x)[0, 1])(x)
+  np.testing.assert_allclose(gradient[1, 1], 2e-6, rtol=1e-3)
+  assert (tripletjax.pairwise_distance(x) >= 0).all()
+
+
+def test_a_function_may_be_given():
+  def manhattan(x, y):
+    return jnp.abs(x[:, None] - y[None, :]).sum(axis=-1)
+
+  actual = tripletjax.pairwise_distance(
+    np.array([[1.0, 2.0]], np.float32),
+    np.array([[4.0, 0.0]], np.float32),
+    distance=manhattan,
+  )
+  assert actual.tolist() == [[5.0]]
+
+
+@pytest.mark.parametrize(
+  ("arguments", "error", "message"),
+  [
+    ((np.ones((2, 2), int),), TypeError, "expected x to be floating"),
+    ((np.ones(3, np.float32),), ValueError, "expected x of shape"),
+    (
+      (np.ones((2, 2), np.float32), np.ones((2, 3), np.float32)),
+      ValueError,
+      "expected y with 2 dimensions",
+    ),
+  ],
+)
+def test_errors(arguments, error, message):
+  with pytest.raises(error, match=message):
+    tripletjax.pairwise_distance(*arguments)
+
+
+def test_an_unknown_name_lists_the_valid_ones():
+  with pytest.raises(ValueError, match="squared_euclidean, euclidean, cosine"):
+    tripletjax.pairwise_distance(points(0, 2), distance="hamming")

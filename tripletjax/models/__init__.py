@@ -1,0 +1,13 @@
+"""Embedding networks: images in, embeddings out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from flax import linen as nn
+
+from tripletjax.models.convnet import ConvNet
+
+MODELS: Mapping[str, Callable[..., nn.Module]] = {"convnet": ConvNet}
+
+__all__ = ["MODELS", "ConvNet"]

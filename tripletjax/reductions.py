@@ -1,0 +1,118 @@
+"""Sums and counts of a set of triplets, and which count divides the sum.
+
+A reduction sees only totals. Totals add up - over tiles, over devices, over
+accumulated batches - so that the number, and the gradient, of the parts is the
+one of the whole: `reduce(total_of_parts) == reduce(whole)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import ArrayLike
+from jaxtyping import Array, Bool, Float
+
+
+class Totals(NamedTuple):
+  """What is added up over a set of triplets; scalars.
+
+  Counts are floating: a batch of 8,192 has more triplets than an int32 holds.
+
+  Attributes:
+    loss: sum of the triplets' losses.
+    selected: number of triplets.
+    active: number of triplets whose loss is above 0.
+  """
+
+  loss: Float[Array, ""]
+  selected: Float[Array, ""]
+  active: Float[Array, ""]
+
+
+ReductionFn = Callable[[Totals], jax.Array]
+
+
+def sum_reduction(totals: Totals) -> Float[Array, ""]:
+  """The sum over the triplets, as in the definition of the cost."""
+  return totals.loss
+
+
+def mean_reduction(totals: Totals) -> Float[Array, ""]:
+  """The mean over the selected triplets, those of loss 0 counted in."""
+  return safe_divide(totals.loss, totals.selected)
+
+
+def mean_active_reduction(totals: Totals) -> Float[Array, ""]:
+  """The mean over the triplets whose loss is above 0."""
+  return safe_divide(totals.loss, totals.active)
+
+
+REDUCTIONS: Mapping[str, ReductionFn] = {
+  "sum": sum_reduction,
+  "mean": mean_reduction,
+  "mean_active": mean_active_reduction,
+}
+
+
+def total(
+  values: Float[Array, "..."], where: Bool[Array, "..."] | None = None
+) -> Totals:
+  """Totals of the losses of single triplets.
+
+  Args:
+    values: losses, of any shape, not negative.
+    where: False for entries that are padding.
+  """
+  selected = jnp.ones(values.shape, bool) if where is None else where
+  values = jnp.where(selected, values, 0)
+  return Totals(
+    jnp.sum(values),
+    jnp.sum(selected, dtype=values.dtype),
+    jnp.sum(values > 0, dtype=values.dtype),
+  )
+
+
+def reduce_totals(
+  totals: Totals,
+  reduction: str | ReductionFn,
+  *,
+  axis_name: str | None = None,
+) -> Float[Array, ""]:
+  """One loss from totals, added up over the devices of `axis_name` first.
+
+  Raises:
+    ValueError: no reduction has this name.
+  """
+  if axis_name is not None:
+    totals = lax.psum(totals, axis_name)
+  return resolve_reduction(reduction)(totals)
+
+
+def resolve_reduction(reduction: str | ReductionFn) -> ReductionFn:
+  """The function that a name stands for; a function is itself.
+
+  Raises:
+    ValueError: no reduction has this name.
+  """
+  if callable(reduction):
+    return reduction
+  if reduction not in REDUCTIONS:
+    raise ValueError(
+      "expected reduction to be one of "
+      f"{', '.join(REDUCTIONS)}, got {reduction!r}"
+    )
+  return REDUCTIONS[reduction]
+
+
+def safe_divide(numerator: ArrayLike, denominator: ArrayLike) -> jax.Array:
+  """`numerator / denominator`, and the numerator where there was nothing.
+
+  A sum over nothing is 0, so the mean over nothing is 0, with a zero gradient;
+  a NaN in the numerator stays a NaN.
+  """
+  counted = jnp.asarray(denominator) > 0
+  return jnp.asarray(numerator) / jnp.where(counted, denominator, 1)

@@ -1,0 +1,133 @@
+"""Rasters: glyphs composited in NumPy, and figures that show them 1:1.
+
+A raster is `[height, width, 3]` float32 in 0..1. Thousands of glyphs are
+pasted into one raster instead of becoming Matplotlib artists, and a figure
+shows it pixel for pixel, so that text can be placed in pixels too.
+"""
+
+from __future__ import annotations
+
+import io
+import pathlib
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+DPI = 100
+GREEN = (0.13, 0.60, 0.29)
+RED = (0.83, 0.18, 0.18)
+GRAY = (0.72, 0.72, 0.72)
+INK = (0.10, 0.10, 0.12)
+
+
+def blank(height: int, width: int) -> np.ndarray:
+  """A white raster, `[height, width, 3]`."""
+  return np.ones((height, width, 3), np.float32)
+
+
+def ink_of(image: np.ndarray, size: int) -> np.ndarray:
+  """Ink `[size, size]` in 0..1 of a uint8 picture `[H, W, C]`, ink high.
+
+  Colour channels are averaged; a picture that isn't square is centred.
+  """
+  gray = image.astype(np.float32).mean(axis=2)
+  height, width = gray.shape
+  side = max(height, width, 1)
+  square = np.zeros((side, side), np.uint8)
+  top, left = (side - height) // 2, (side - width) // 2
+  square[top : top + height, left : left + width] = np.rint(gray)
+  # Small pictures are enlarged without blur; large ones are averaged down.
+  method = Image.Resampling.LANCZOS if side > size else Image.Resampling.BICUBIC
+  resized = Image.fromarray(square).resize((size, size), method)
+  return np.asarray(resized, np.float32) / 255
+
+
+def paste_ink(
+  raster: np.ndarray,
+  ink: np.ndarray,
+  top: int,
+  left: int,
+  color: tuple[float, float, float] = INK,
+) -> None:
+  """Paints `ink` `[H, W]` over the raster, in place; must lie inside."""
+  place = raster[top : top + ink.shape[0], left : left + ink.shape[1]]
+  alpha = ink[:, :, None]
+  place[:] = place * (1 - alpha) + np.asarray(color, np.float32) * alpha
+
+
+def paste_tile(
+  raster: np.ndarray,
+  image: np.ndarray,
+  top: int,
+  left: int,
+  *,
+  size: int,
+  frame: tuple[float, float, float] = GRAY,
+  border: int = 3,
+) -> None:
+  """Pastes a framed picture, `size` pixels wide with its frame, in place."""
+  raster[top : top + size, left : left + size] = frame
+  inner = size - 2 * border
+  raster[
+    top + border : top + border + inner, left + border : left + border + inner
+  ] = 1
+  paste_ink(raster, ink_of(image, inner), top + border, left + border)
+
+
+def figure_of(raster: np.ndarray) -> tuple[Figure, Axes]:
+  """A figure of the raster's size; its axes count pixels from the top left."""
+  height, width = raster.shape[:2]
+  figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
+  figure.add_axes((0, 0, 1, 1))
+  axes = figure.axes[0]
+  axes.set_axis_off()
+  axes.imshow(
+    raster,
+    extent=(0, width, height, 0),
+    interpolation="nearest",
+    aspect="auto",
+    vmin=0,
+    vmax=1,
+  )
+  axes.set_xlim(0, width)
+  axes.set_ylim(height, 0)
+  return figure, axes
+
+
+def save_figure(figure: Figure, path: pathlib.Path) -> pathlib.Path:
+  """Writes a PNG of at most 128 colours: small enough for a README."""
+  buffer = io.BytesIO()
+  FigureCanvasAgg(figure).print_png(buffer)
+  with Image.open(buffer) as image:
+    small = image.convert("RGB").quantize(
+      128, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE
+    )
+  path.parent.mkdir(parents=True, exist_ok=True)
+  small.save(path, optimize=True)
+  return path
+
+
+def short(text: str, limit: int) -> str:
+  """The text, cut to `limit` characters.
+
+  >>> short("abcdef", 4)
+  'abc…'
+  """
+  return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def class_colors(count: int) -> np.ndarray:
+  """`count` colours `[count, 3]`, dark enough to read on white.
+
+  Sixteen hues of about one lightness; consecutive classes lie far apart on
+  the wheel. More classes than hues share them: position tells those apart.
+  """
+  hues = np.arange(count) * 7 % 16 / 16
+  wheel = 2 * np.pi * (hues[:, None] - np.array([0, 1 / 3, 2 / 3])[None])
+  color = 0.42 + 0.40 * np.cos(wheel)
+  # Green looks brighter than blue at one value: level the luma to 0.36.
+  luma = color @ np.array([0.299, 0.587, 0.114])
+  return np.clip(color * (0.36 / luma)[:, None], 0, 0.88)

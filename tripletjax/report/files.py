@@ -1,0 +1,209 @@
+"""The files a report reads, checked; a broken one is named in one line."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import zipfile
+import zlib
+from typing import NamedTuple
+
+import numpy as np
+
+from tripletjax.errors import UserError
+
+_KIND_NAMES = {
+  "B": "uint8", "U": "str", "f": "float", "i": "int", "u": "unsigned int",
+}  # fmt: skip
+
+
+class Evaluation(NamedTuple):
+  """What `evaluation.npz` holds: one embedded set.
+
+  Attributes:
+    embeddings: `[N, D]`, floating, finite.
+    labels: `[N]`, integer, index into `label_names`.
+    label_names: `[C]`, str, such as "U+0561" or "3".
+    images: `[N, H, W, C]`, uint8, ink high.
+    groups: `[N]`, str, such as the script, or None.
+  """
+
+  embeddings: np.ndarray
+  labels: np.ndarray
+  label_names: np.ndarray
+  images: np.ndarray
+  groups: np.ndarray | None
+
+
+class MinedTriplets(NamedTuple):
+  """What `triplets.npz` holds: T triplets that a miner chose.
+
+  Attributes:
+    anchors, positives, negatives: `[T, H, W, C]`, uint8, ink high.
+    distance_ap, distance_an: `[T]`, floating.
+    anchor_labels, negative_labels: `[T]`, str.
+    margin: the margin of the loss.
+    miner: the miner's name.
+  """
+
+  anchors: np.ndarray
+  positives: np.ndarray
+  negatives: np.ndarray
+  distance_ap: np.ndarray
+  distance_an: np.ndarray
+  anchor_labels: np.ndarray
+  negative_labels: np.ndarray
+  margin: float
+  miner: str
+
+
+def read_series(path: pathlib.Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+  """Each number of a JSONL file as (steps `[S]`, values `[S]`), by step.
+
+  A step written twice, as after a restart, counts as written last. A null
+  value is a NaN.
+
+  Raises:
+    UserError: a line is not a JSON object with an integer "step".
+  """
+  series: dict[str, dict[int, float]] = {}
+  for number, line in enumerate(_read_lines(path), start=1):
+    if not line.strip():
+      continue
+    try:
+      row = json.loads(line)
+    except ValueError:
+      row = None
+    if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+      raise UserError(
+        f'{path}: expected an object with an integer "step" on each line, '
+        f"got {line[:60]!r} on line {number}"
+      )
+    for name, value in row.items():
+      if value is None or isinstance(value, int | float):
+        number_or_nan = float("nan") if value is None else float(value)
+        series.setdefault(name, {})[row["step"]] = number_or_nan
+  if not series:
+    raise UserError(f"{path}: expected at least one line, got none")
+  return {
+    name: (np.array(sorted(rows)), np.array([rows[s] for s in sorted(rows)]))
+    for name, rows in series.items()
+  }
+
+
+def read_evaluation(path: pathlib.Path) -> Evaluation:
+  """Reads and checks `evaluation.npz`.
+
+  Raises:
+    UserError: the file can't be read or an array is missing or misshapen.
+  """
+  data = _read_npz(path)
+  embeddings = _take(data, path, "embeddings", "f", (None, None))
+  count = len(embeddings)
+  labels = _take(data, path, "labels", "iu", (count,))
+  names = _take(data, path, "label_names", "U", (None,))
+  images = _take(data, path, "images", "B", (count, None, None, None))
+  groups = None
+  if "groups" in data:
+    groups = _take(data, path, "groups", "U", (count,))
+  if not count:
+    raise UserError(f"{path}: expected at least one embedding, got none")
+  if not np.isfinite(embeddings).all():
+    raise UserError(f"{path}: expected finite embeddings, got NaN or infinity")
+  if not ((labels >= 0) & (labels < len(names))).all():
+    raise UserError(
+      f"{path}: expected labels in 0..{len(names) - 1} like label_names, "
+      f"got {labels.min()}..{labels.max()}"
+    )
+  return Evaluation(
+    embeddings.astype(np.float32), labels, names, images, groups
+  )
+
+
+def read_triplets(path: pathlib.Path) -> MinedTriplets:
+  """Reads and checks `triplets.npz`; T may be 0.
+
+  Raises:
+    UserError: the file can't be read or an array is missing or misshapen.
+  """
+  data = _read_npz(path)
+  anchors = _take(data, path, "anchors", "B", (None, None, None, None))
+  count = len(anchors)
+  positives, negatives = (
+    _take(data, path, name, "B", anchors.shape)
+    for name in ("positives", "negatives")
+  )
+  distance_ap, distance_an = (
+    _take(data, path, name, "f", (count,))
+    for name in ("distance_ap", "distance_an")
+  )
+  # An empty list saved by NumPy is float64: its kind says nothing.
+  text = "U" if count else "Uf"
+  anchor_labels, negative_labels = (
+    _take(data, path, name, text, (count,))
+    for name in ("anchor_labels", "negative_labels")
+  )
+  return MinedTriplets(
+    anchors=anchors,
+    positives=positives,
+    negatives=negatives,
+    distance_ap=distance_ap,
+    distance_an=distance_an,
+    anchor_labels=anchor_labels,
+    negative_labels=negative_labels,
+    margin=float(_take(data, path, "margin", "fiu", ())),
+    miner=str(_take(data, path, "miner", "U", ())),
+  )
+
+
+def _read_lines(path: pathlib.Path) -> list[str]:
+  try:
+    return path.read_text(encoding="utf-8").splitlines()
+  except (OSError, UnicodeDecodeError) as error:
+    raise UserError(f"{path}: expected lines of JSON, got {error}") from error
+
+
+def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
+  try:
+    # Opened here: np.load leaves a file open that turns out to be no archive.
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+      return dict(archive)
+  except (
+    OSError,
+    ValueError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+    TypeError,
+  ) as error:
+    reason = str(error).splitlines()[0] if str(error) else "an empty file"
+    raise UserError(
+      f"{path}: expected a NumPy .npz archive, got: {reason}"
+    ) from error
+
+
+def _take(
+  data: dict[str, np.ndarray],
+  path: pathlib.Path,
+  name: str,
+  kinds: str,
+  shape: tuple[int | None, ...],
+) -> np.ndarray:
+  """An array of the archive, of a dtype (NumPy kinds or chars) and a shape."""
+  if name not in data:
+    raise UserError(
+      f"{path}: expected an array {name!r}, got only {', '.join(data)}"
+    )
+  array = data[name]
+  fits = array.ndim == len(shape) and all(
+    want is None or want == got
+    for want, got in zip(shape, array.shape, strict=True)
+  )
+  if not {array.dtype.kind, array.dtype.char} & set(kinds) or not fits:
+    names = "/".join(_KIND_NAMES[kind] for kind in kinds)
+    want = ", ".join("any" if size is None else str(size) for size in shape)
+    raise UserError(
+      f"{path}: expected {name} of dtype {names} and shape "
+      f"({want}), got {array.dtype} {array.shape}"
+    )
+  return array

@@ -1,0 +1,86 @@
+"""Tables of results, as Markdown that also reads well in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+COLUMNS = {
+  "recall@1": "recall@1",
+  "map@r": "MAP@R",
+  "accuracy": "verification accuracy",
+  "tar@far=1e-03": "TAR at FAR 1e-3",
+}
+ROWS = {
+  "raw_pixels": "raw pixels",
+  "untrained": "untrained network",
+  "trained": "trained network",
+}
+
+
+def summary_table(summary: Mapping[str, Any]) -> str:
+  """The results of one run.
+
+  Args:
+    summary: as in `summary.json`.
+  """
+  return _table(
+    [
+      [name, *(f"{summary[row][column]:.3f}" for column in COLUMNS)]
+      for row, name in ROWS.items()
+    ]
+  )
+
+
+def seeds_table(summaries: Sequence[Mapping[str, Any]]) -> str:
+  """Means over runs that differ in the seed, with 95 % intervals.
+
+  Args:
+    summaries: one for each seed, as in `summary.json`.
+  """
+  return _table(
+    [
+      [
+        name,
+        *(
+          format_interval([summary[row][column] for summary in summaries])
+          for column in COLUMNS
+        ),
+      ]
+      for row, name in ROWS.items()
+    ]
+  )
+
+
+def format_interval(values: Sequence[float]) -> str:
+  """`mean ± half-width` of the 95 % interval of Student's t.
+
+  >>> format_interval([0.5, 0.5, 0.5])
+  '0.500 ± 0.000'
+  """
+  mean, half = mean_interval(values)
+  return f"{mean:.3f} ± {half:.3f}"
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float]:
+  """Mean, and half-width of its 95 % interval by Student's t."""
+  count = len(values)
+  if count < 2:
+    return float(np.mean(values)), float("nan")
+  error = float(np.std(values, ddof=1)) / np.sqrt(count)
+  return float(np.mean(values)), float(stats.t.ppf(0.975, count - 1) * error)
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+  lines = [["", *COLUMNS.values()], *rows]
+  widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+  rule = ["-" * width for width in widths]
+  return "\n".join(
+    "| "
+    + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True))
+    + " |"
+    for line in [lines[0], rule, *lines[1:]]
+  )

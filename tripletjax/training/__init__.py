@@ -1,0 +1,1 @@
+"""Training: configs to functions, the step, its devices, and the loop."""

@@ -1,0 +1,64 @@
+"""What an embedding can do on a split, beside raw pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from tripletjax.data.pipeline import padded_batches
+from tripletjax.data.sources import Source
+from tripletjax.metrics import METRICS
+from tripletjax.training import parallel
+from tripletjax.training.state import TrainState
+from tripletjax.training.step import make_embed_step
+
+# State on the devices, source -> embeddings [N, D] on the host.
+EmbedFn = Callable[[TrainState, Source], np.ndarray]
+# Embeddings [N, D], their distance -> numbers by name.
+MeasureFn = Callable[[np.ndarray, str], dict[str, float]]
+
+
+def make_embed(devices: Sequence[jax.Device], *, batch_size: int) -> EmbedFn:
+  """Embeds whole splits on all devices; compiles once."""
+  embed_step = parallel.data_parallel(make_embed_step(), devices)
+
+  def embed(state: TrainState, source: Source) -> np.ndarray:
+    parts = []
+    for batch in padded_batches(source, batch_size=batch_size):
+      images = parallel.shard(batch["image"], len(devices))
+      embeddings = parallel.unshard(embed_step(state, images))
+      parts.append(embeddings[batch["where"]])
+    return np.concatenate(parts)
+
+  return embed
+
+
+def make_measure(config: ConfigDict, source: Source) -> MeasureFn:
+  """All `METRICS` on the labels of a split, by the config's protocol."""
+
+  def measure(embeddings: np.ndarray, distance: str) -> dict[str, float]:
+    retrieval = METRICS["retrieval"](
+      embeddings,
+      source.labels,
+      distance=distance,
+      ks=tuple(config.evaluation.ks),
+    )
+    verification = METRICS["verification"](
+      embeddings,
+      source.labels,
+      distance=distance,
+      folds=config.evaluation.folds,
+      far=tuple(config.evaluation.far),
+    )
+    return {**retrieval, **verification}
+
+  return measure
+
+
+def raw_pixels(source: Source) -> np.ndarray:
+  """The images themselves as embeddings, `[N, H * W * C]` in [0, 1]."""
+  images = np.stack([source[i] for i in range(len(source))])
+  return images.reshape(len(images), -1).astype(np.float32) / 255

@@ -1,0 +1,208 @@
+"""The training loop: a config and a folder in, a summary out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from tripletjax import checkpoint, writers
+from tripletjax.data.pipeline import batches, load_batch
+from tripletjax.data.sampling import PKSampler
+from tripletjax.data.sources import Source
+from tripletjax.training import artifacts, objective, parallel
+from tripletjax.training.evaluation import raw_pixels
+from tripletjax.training.setup import Run, prepare_run
+from tripletjax.training.state import (
+  TrainState,
+  count_parameters,
+  create_state,
+)
+
+Summary = dict[str, Any]
+
+
+def train_and_evaluate(
+  config: ConfigDict,
+  workdir: str | Path,
+  *,
+  data_dir: str | Path = "data",
+  devices: Sequence[jax.Device] | None = None,
+  max_steps: int | None = None,
+  say: Callable[[str], None] = lambda line: None,
+) -> Summary:
+  """Trains an embedding and measures it on the evaluation split.
+
+  A run that was interrupted goes on, bit for bit, when it is started again in
+  the same `workdir` with the same config.
+
+  Args:
+    config: complete, as from `configs/`.
+    workdir: folder for `config.json`, `metrics.jsonl`, TensorBoard's events,
+      checkpoints, `summary.json`, and arrays for the report.
+    data_dir: folder of the prepared data sets.
+    devices: devices to train on; all local ones when None. They share each
+      batch, and the result doesn't depend on how many they are.
+    max_steps: end, with a checkpoint, after this many steps in all, as a job
+      that is pre-empted there would.
+    say: is given lines for people: devices, config, split.
+
+  Returns:
+    What `summary.json` holds: `trained`, `untrained` and `raw_pixels` map to
+    numbers by name; `steps`, `seconds`, `parameters`, `devices`. With
+    `max_steps` below the run's length only the last four.
+
+  Raises:
+    UserError: a field of the config or the folder can't be right.
+  """
+  objective.check_config(config)
+  workdir = Path(workdir)
+  devices = jax.local_devices() if devices is None else devices
+  run = prepare_run(config, workdir, Path(data_dir), devices, say)
+  state = create_state(
+    objective.make_model(config, axis_name=parallel.AXIS),
+    objective.make_optimizer(
+      config,
+      total_steps=run.schedule.total,
+      warmup_steps=run.schedule.warmup,
+    ),
+    image_shape=run.train_source.image_shape,
+    key=jax.random.fold_in(jax.random.key(config.seed), 0),
+  )
+  parameters = count_parameters(state)
+  say(f"model: {config.model.name}, {parameters:,} parameters")
+  stop = run.schedule.total
+  if max_steps is not None:
+    stop = min(stop, max_steps)
+  with checkpoint.open_checkpoints(
+    workdir / "checkpoints", keep=config.checkpoint.keep
+  ) as manager:
+    state, untrained, seconds = _train(run, state, manager, stop)
+  summary: Summary = {
+    "steps": stop,
+    "seconds": round(seconds, 2),
+    "parameters": parameters,
+    "devices": len(devices),
+  }
+  if stop == run.schedule.total:
+    summary |= _finish(run, state, untrained)
+    writers.write_json(workdir / "summary.json", summary)
+  return summary
+
+
+def _train(
+  run: Run, state: TrainState, manager: Any, stop: int
+) -> tuple[TrainState, dict[str, float], float]:
+  """Runs the steps that are missing, up to `stop`.
+
+  Returns:
+    The state on the devices, the untrained network's numbers, and the seconds
+    of training so far, all starts together.
+  """
+  config, schedule = run.config, run.schedule
+  start, seconds = 0, 0.0
+  if manager.latest_step() is not None:
+    start = manager.latest_step()
+    state, progress = checkpoint.restore_checkpoint(manager, start, state)
+    untrained, seconds = progress["untrained"], progress["seconds"]
+    run.say(f"resumed: step {start} of {schedule.total}")
+  state = parallel.replicate(state, run.devices)
+  if start == 0:
+    untrained = run.measure(
+      run.embed(state, run.eval_source), config.loss.distance
+    )
+  key = jax.random.fold_in(jax.random.key(config.seed), 1)
+  margin = jnp.float32(config.loss.margin)
+  loader = batches(run.train_source, run.sampler, start=start, stop=stop)
+  with (
+    writers.metrics_writer(run.workdir, start=start) as write,
+    writers.progress_bar(schedule.total, start=start) as bar,
+  ):
+    pending: list[dict[str, jax.Array]] = []
+    clock = time.perf_counter()
+    for step in range(start + 1, stop + 1):
+      batch = parallel.shard(next(loader), len(run.devices))
+      state, metrics = run.train_step(state, batch, key, margin)
+      pending.append(metrics)
+      due = {
+        name: every and (step % every == 0 or step == stop)
+        for name, every in schedule._asdict().items()
+      }
+      if due["log"] or due["evaluate"] or due["checkpoint"] or step == stop:
+        # Fetching waits for the devices; the clock then stands still.
+        rows = parallel.first(pending)
+        lap = time.perf_counter() - clock
+        seconds += lap
+        _log(write, bar, rows, step, lap, run.sampler)
+        pending = []
+        if due["evaluate"]:
+          numbers = run.measure(
+            run.embed(state, run.eval_source), config.loss.distance
+          )
+          write(step, {f"eval/{k}": v for k, v in numbers.items()})
+        if due["checkpoint"] or step == stop:
+          checkpoint.save_checkpoint(
+            manager,
+            step,
+            parallel.first(state),
+            {"untrained": untrained, "seconds": seconds},
+          )
+        clock = time.perf_counter()
+  return state, untrained, seconds
+
+
+def _log(
+  write: writers.WriteFn,
+  bar: Any,
+  rows: list[dict[str, np.ndarray]],
+  step: int,
+  lap: float,
+  sampler: PKSampler,
+) -> None:
+  """Writes every step's numbers; shows the last ones on the bar."""
+  images = len(rows) * sampler.identities * sampler.images
+  rate = images / lap
+  for number, row in enumerate(rows, start=step - len(rows) + 1):
+    numbers = {name: float(value) for name, value in row.items()}
+    write(number, numbers | {"images_per_second": rate})
+  bar.update(len(rows))
+  bar.set_postfix_str(
+    f"loss {float(rows[-1]['loss']):.4f}, "
+    f"active {float(rows[-1]['active_share']):.1%}, {rate:,.0f} images/s"
+  )
+
+
+def _finish(
+  run: Run, state: TrainState, untrained: dict[str, float]
+) -> Summary:
+  """Measures the trained network and saves what the report draws."""
+  config = run.config
+  embeddings = run.embed(state, run.eval_source)
+  artifacts.save_evaluation(
+    run.workdir / "evaluation.npz", run.eval_source, embeddings
+  )
+  batch = load_batch(run.train_source, run.sampler[run.schedule.total])
+  picture_source = Source(
+    images=batch["image"],
+    labels=batch["label"],
+    label_names=run.train_source.label_names,
+    image_shape=run.train_source.image_shape,
+  )
+  artifacts.save_triplets(
+    run.workdir / "triplets.npz",
+    config,
+    batch,
+    run.embed(state, picture_source),
+    label_names=run.train_source.label_names,
+  )
+  return {
+    "trained": run.measure(embeddings, config.loss.distance),
+    "untrained": untrained,
+    "raw_pixels": run.measure(raw_pixels(run.eval_source), "euclidean"),
+  }

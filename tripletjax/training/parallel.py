@@ -1,0 +1,91 @@
+"""The only file that names a device or an axis.
+
+The per-device step is a pure function with an `axis_name`; here it is wrapped
+for all devices. A batch `[B, ...]` becomes `[D, B / D, ...]`; the state is
+copied to each device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from flax import jax_utils
+
+from tripletjax.errors import UserError
+
+AXIS = "devices"
+
+
+def describe_devices(devices: Sequence[jax.Device]) -> str:
+  """The devices in words, for people."""
+  kinds = sorted({device.device_kind for device in devices})
+  platform = devices[0].platform
+  return f"{len(devices)} x {platform} ({', '.join(kinds)})"
+
+
+def data_parallel(
+  step: Callable[..., Any],
+  devices: Sequence[jax.Device],
+  *,
+  replicated: Sequence[int] = (),
+  donate: Sequence[int] = (),
+) -> Callable[..., Any]:
+  """Runs a per-device function on all devices.
+
+  Args:
+    step: a function of arrays that may name the axis `AXIS`.
+    devices: where to run it.
+    replicated: positions of arguments that are the same for all devices and
+      come without a device axis; all others have one in front.
+    donate: positions of arguments whose memory is given to the results.
+
+  Returns:
+    The wrapped function; its results have a device axis in front.
+  """
+  count = step.__code__.co_argcount
+  in_axes = tuple(None if i in replicated else 0 for i in range(count))
+  return jax.pmap(
+    step,
+    axis_name=AXIS,
+    in_axes=in_axes,
+    devices=devices,
+    donate_argnums=tuple(donate),
+  )
+
+
+def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
+  """Copies of all arrays on every device."""
+  return jax_utils.replicate(tree, devices)
+
+
+def first(tree: Any) -> Any:
+  """The first device's part of replicated arrays, as NumPy."""
+
+  # Not x[0], which runs a program over all devices.
+  def fetch(x: jax.Array) -> np.ndarray:
+    return np.asarray(x.addressable_shards[0].data)[0]
+
+  return jax.tree.map(fetch, tree)
+
+
+def shard(tree: Any, count: int) -> Any:
+  """Host arrays `[B, ...]` divided in order: `[D, B / D, ...]`."""
+  return jax.tree.map(
+    lambda x: x.reshape(count, x.shape[0] // count, *x.shape[1:]), tree
+  )
+
+
+def unshard(tree: Any) -> Any:
+  """The inverse of `shard`, on the host."""
+  return jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), tree)
+
+
+def check_divisible(size: int, field: str, count: int) -> None:
+  """Raises a `UserError` unless the devices can share `size` evenly."""
+  if size % count:
+    raise UserError(
+      f"{field}: expected a multiple of the {count} devices, got {size}"
+    )

@@ -1,0 +1,175 @@
+"""From a config to what the loop runs: data, batches, functions, durations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from ml_collections import ConfigDict
+
+from tripletjax.data.sampling import PKSampler, pk_sampler
+from tripletjax.data.sources import Source, cache, identity_counts, open_source
+from tripletjax.training import objective, parallel, run_folder
+from tripletjax.training.duration import to_steps
+from tripletjax.training.evaluation import (
+  EmbedFn,
+  MeasureFn,
+  make_embed,
+  make_measure,
+)
+from tripletjax.training.step import make_train_step
+
+
+class Schedule(NamedTuple):
+  """The durations of a config in steps; 0 is never."""
+
+  total: int
+  warmup: int
+  log: int
+  evaluate: int
+  checkpoint: int
+
+
+class Run(NamedTuple):
+  """What the loop needs beside the state; nothing here changes."""
+
+  config: ConfigDict
+  workdir: Path
+  schedule: Schedule
+  train_source: Source
+  eval_source: Source
+  sampler: PKSampler
+  devices: Sequence[jax.Device]
+  train_step: Callable[..., Any]
+  embed: EmbedFn
+  measure: MeasureFn
+  say: Callable[[str], None]
+
+
+def prepare_run(
+  config: ConfigDict,
+  workdir: Path,
+  data_dir: Path,
+  devices: Sequence[jax.Device],
+  say: Callable[[str], None],
+) -> Run:
+  """Opens the data and builds the functions of a run."""
+  say(f"devices: {parallel.describe_devices(devices)}")
+  say("config:\n" + "\n".join(f"  {line}" for line in config_lines(config)))
+  batch_size = config.batch.identities * config.batch.images
+  parallel.check_divisible(
+    batch_size, "batch.identities x batch.images", len(devices)
+  )
+  parallel.check_divisible(
+    config.evaluation.batch_size, "evaluation.batch_size", len(devices)
+  )
+  train_source = _open(config, data_dir, "train_split")
+  eval_source = _open(config, data_dir, "eval_split")
+  sampler = pk_sampler(
+    train_source.labels,
+    identities=config.batch.identities,
+    images=config.batch.images,
+    seed=config.seed,
+  )
+  schedule = make_schedule(config, sampler.batches_per_epoch)
+  for line in _describe_data(config, train_source, eval_source, schedule):
+    say(line)
+  run_folder.claim(workdir, config)
+  train_step = make_train_step(
+    objective.make_loss(config),
+    objective.make_augment(config),
+    axis_name=parallel.AXIS,
+  )
+  return Run(
+    config=config,
+    workdir=workdir,
+    schedule=schedule,
+    train_source=train_source,
+    eval_source=eval_source,
+    sampler=sampler,
+    devices=devices,
+    train_step=parallel.data_parallel(
+      train_step, devices, replicated=(2, 3), donate=(0,)
+    ),
+    embed=make_embed(devices, batch_size=config.evaluation.batch_size),
+    measure=make_measure(config, eval_source),
+    say=say,
+  )
+
+
+def make_schedule(config: ConfigDict, batches_per_epoch: int) -> Schedule:
+  """The config's durations in steps.
+
+  Raises:
+    UserError: one of them is not a duration.
+  """
+
+  def steps(field: str, value: str, total: int | None = None) -> int:
+    return to_steps(
+      value,
+      field=field,
+      batch_size=config.batch.identities * config.batch.images,
+      steps_per_epoch=batches_per_epoch,
+      total_steps=total,
+    )
+
+  total = steps("train.duration", config.train.duration)
+  return Schedule(
+    total=total,
+    warmup=steps("optimizer.warmup", config.optimizer.warmup, total),
+    log=max(steps("log.every", config.log.every, total), 1),
+    evaluate=steps("evaluation.every", config.evaluation.every, total),
+    checkpoint=steps("checkpoint.every", config.checkpoint.every, total),
+  )
+
+
+def _open(config: ConfigDict, data_dir: Path, field: str) -> Source:
+  source = open_source(
+    config.data.name,
+    data_dir=data_dir,
+    split=config.data[field],
+    image_key=config.data.image_key,
+    label_key=config.data.label_key,
+    split_field=f"data.{field}",
+  )
+  return cache(source) if config.data.cache else source
+
+
+def _describe_data(
+  config: ConfigDict, train: Source, evaluation: Source, schedule: Schedule
+) -> Iterator[str]:
+  for role, split, source in (
+    ("train", config.data.train_split, train),
+    ("evaluate", config.data.eval_split, evaluation),
+  ):
+    counts = identity_counts(source.labels)
+    yield (
+      f"{role}: {config.data.name} {split}: {counts.images:,} images of "
+      f"{counts.identities:,} identities, {counts.smallest} to "
+      f"{counts.largest} each (median {counts.median:g}); {counts.lone} with a "
+      "single image, which can't be an anchor"
+    )
+  common = set(train.label_names) & set(evaluation.label_names)
+  yield (
+    f"split: {len(common)} of {len(evaluation.label_names)} evaluated "
+    "identities were seen in training"
+  )
+  yield (
+    f"batch: {config.batch.identities} identities x {config.batch.images} "
+    f"images; {schedule.total} steps"
+  )
+
+
+def config_lines(config: ConfigDict) -> list[str]:
+  """`field = value` for every field."""
+
+  def walk(prefix: str, node: Any) -> Iterator[str]:
+    for name, value in node.items():
+      if hasattr(value, "items"):
+        yield from walk(f"{prefix}{name}.", value)
+      else:
+        yield f"{prefix}{name} = {value!r}"
+
+  return list(walk("", config.to_dict()))

@@ -1,0 +1,102 @@
+"""The per-device training step and the per-device embedding: pure functions.
+
+The one form whose gradient equals one device's on the whole batch: each device
+takes its anchors against all gathered references, the loss is `psum(sum) /
+psum(count)` inside of what is differentiated, and the gradients are averaged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from tripletjax.training.state import TrainState
+
+LossFn = Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
+AugmentFn = Callable[[jax.Array, jax.Array], jax.Array]
+Batch = Mapping[str, jax.Array]
+
+
+def make_train_step(
+  loss_fn: LossFn, augment_fn: AugmentFn, *, axis_name: str
+) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
+  """The step of one device, to be run on all devices of `axis_name`.
+
+  Args:
+    loss_fn: `(embeddings, labels, ids=, margin=, key=, axis_name=)` to the
+      loss of the global batch and its statistics.
+    augment_fn: `(images, keys)` to images.
+    axis_name: the axis of devices.
+
+  Returns:
+    `(state, batch, key, margin) -> (state, metrics)`: `batch` holds this
+    device's `image` (uint8 `[b, H, W, C]`), `label` and `id` (int32 `[b]`);
+    `key` is the run's base key; `margin` a scalar. Nothing is recompiled when
+    the margin changes.
+  """
+
+  def train_step(
+    state: TrainState, batch: Batch, key: jax.Array, margin: jax.Array
+  ) -> tuple[TrainState, dict[str, jax.Array]]:
+    augment_key, miner_key = jax.random.split(
+      jax.random.fold_in(key, state.step)
+    )
+    images = to_float(batch["image"])
+    count = images.shape[0]
+    positions = lax.axis_index(axis_name) * count + jnp.arange(count)
+    image_keys = jax.vmap(jax.random.fold_in, (None, 0))(augment_key, positions)
+    images = augment_fn(images, image_keys)
+
+    def objective(params: Any) -> tuple[jax.Array, Any]:
+      embeddings, updates = state.apply_fn(
+        {"params": params, "batch_stats": state.batch_stats},
+        images,
+        train=True,
+        mutable=["batch_stats"],
+      )
+      loss, statistics = loss_fn(
+        embeddings,
+        batch["label"],
+        ids=batch["id"],
+        margin=margin,
+        key=miner_key,
+        axis_name=axis_name,
+      )
+      return loss, (updates.get("batch_stats", {}), statistics)
+
+    (loss, (batch_stats, statistics)), gradients = jax.value_and_grad(
+      objective, has_aux=True
+    )(state.params)
+    gradients = lax.pmean(gradients, axis_name)
+    state = state.apply_gradients(grads=gradients, batch_stats=batch_stats)
+    metrics = {
+      "loss": loss,
+      **statistics,
+      "gradient_norm": optax.global_norm(gradients),
+    }
+    return state, metrics
+
+  return train_step
+
+
+def make_embed_step() -> Callable[[TrainState, jax.Array], jax.Array]:
+  """`(state, images uint8 [b, H, W, C]) -> embeddings [b, D]`, to evaluate."""
+
+  def embed_step(state: TrainState, images: jax.Array) -> jax.Array:
+    return state.apply_fn(
+      {"params": state.params, "batch_stats": state.batch_stats},
+      to_float(images),
+      train=False,
+    )
+
+  return embed_step
+
+
+def to_float(images: jax.Array) -> jax.Array:
+  """uint8 pixels as float32 in [0, 1]."""
+  return images.astype(jnp.float32) / 255
