@@ -61,8 +61,9 @@ def fail(message: str) -> NoReturn:
   sys.exit(2)
 
 
-def config_name(filename: str) -> str:
-  """The name of a config: `configs/glyphs.py:smoke` is `glyphs-smoke`."""
+def config_name() -> str:
+  """The config's name: glyphs-smoke for `configs/glyphs.py:smoke`."""
+  filename = config_flags.get_config_filename(flags.FLAGS["config"])
   path, _, variant = filename.partition(":")
   return "-".join([Path(path).stem] + ([variant] if variant else []))
 
@@ -104,10 +105,9 @@ def _check_config(argv: Sequence[str]) -> None:
     for name in field.split("."):
       known = sorted(node) if hasattr(node, "keys") else []
       if name not in known:
-        fail(
-          f"--config.{field}: there is no field {name!r}"
-          f"{_did_you_mean(name, known)}; there are {', '.join(known)}"
-        )
+        fields = ", ".join(known) or "none"
+        hint = _did_you_mean(name, known)
+        fail(f"--config.{field}: no field {name!r}{hint}; there are {fields}")
       node = node[name]
 
 

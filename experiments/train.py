@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> None:
   from tripletjax.training.loop import train_and_evaluate
   from tripletjax.training.run_folder import find_run
 
-  name = app.config_name(flags.FLAGS["config"].config_filename)
+  name = app.config_name()
   workdir = Path(
     WORKDIR.value or f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}"
   )

@@ -75,7 +75,7 @@ def random_semi_hard(
     count = jnp.sum(candidates, axis=1, dtype=jnp.int32)
     keys = jax.vmap(jax.random.fold_in, (0, None))(key, slot.number)
     # maxval 1 where there is no candidate: the draw is then unused.
-    chosen = jax.vmap(lambda k, n: jax.random.randint(k, (), 0, n))(
+    chosen = jax.vmap(lambda k, n: jax.random.randint(k, (), 0, n, jnp.int32))(
       keys, jnp.maximum(count, 1)
     )
     order = jnp.cumsum(candidates, axis=1, dtype=jnp.int32) - 1
