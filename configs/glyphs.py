@@ -39,24 +39,24 @@ def get_config(variant: str = "") -> ConfigDict:
 
   config.model = ConfigDict()
   config.model.name = "convnet"
-  config.model.features = (32, 64, 128, 128)
+  config.model.features = (32, 64, 128)
   config.model.dimension = 64
   config.model.normalize = True
 
   config.loss = ConfigDict()
-  config.loss.miner = "all"
+  config.loss.miner = "semi_hard"
   config.loss.margin = 0.2
   config.loss.distance = "squared_euclidean"
   config.loss.reduction = "mean_active"
 
   config.optimizer = ConfigDict()
-  config.optimizer.learning_rate = 2e-3
+  config.optimizer.learning_rate = 4e-3
   config.optimizer.weight_decay = 1e-4
   config.optimizer.epsilon = 1e-8
   config.optimizer.warmup = "10 percent"
 
   config.train = ConfigDict()
-  config.train.duration = "600 steps"
+  config.train.duration = "400 steps"
 
   config.log = ConfigDict()
   config.log.every = "10 steps"

@@ -40,7 +40,9 @@ def random_affine(
   _, height, width, _ = images.shape
   center = jnp.array([(height - 1) / 2, (width - 1) / 2])
   rows, columns = jnp.meshgrid(
-    jnp.arange(height), jnp.arange(width), indexing="ij"
+    jnp.arange(height, dtype=jnp.float32),
+    jnp.arange(width, dtype=jnp.float32),
+    indexing="ij",
   )
   grid = jnp.stack([rows.ravel(), columns.ravel()]) - center[:, None]
 
@@ -53,7 +55,7 @@ def random_affine(
     slant = jnp.array([[1.0, 0.0], [0.0, 1.0]])
     slant = slant.at[1, 0].set(shear * draws[1])
     size = jnp.exp(scale * draws[2:4])[:, None]
-    move = translation * draws[4:6] * jnp.array([height, width])
+    move = translation * draws[4:6] * jnp.array([height, width], jnp.float32)
     where = size * (slant @ turn @ grid) + (center + move)[:, None]
 
     def channel(plane: jax.Array) -> jax.Array:

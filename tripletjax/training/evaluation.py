@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -21,7 +20,7 @@ EmbedFn = Callable[[TrainState, Source], np.ndarray]
 MeasureFn = Callable[[np.ndarray, str], dict[str, float]]
 
 
-def make_embed(devices: Sequence[jax.Device], *, batch_size: int) -> EmbedFn:
+def make_embed(devices: parallel.Devices, *, batch_size: int) -> EmbedFn:
   """Embeds whole splits on all devices; compiles once."""
   embed_step = parallel.data_parallel(make_embed_step(), devices)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +33,7 @@ def train_and_evaluate(
   workdir: str | Path,
   *,
   data_dir: str | Path = "data",
-  devices: Sequence[jax.Device] | None = None,
+  devices: parallel.Devices | None = None,
   max_steps: int | None = None,
   say: Callable[[str], None] = lambda line: None,
 ) -> Summary:
@@ -63,7 +63,7 @@ def train_and_evaluate(
   """
   objective.check_config(config)
   workdir = Path(workdir)
-  devices = jax.local_devices() if devices is None else devices
+  devices = parallel.local_devices() if devices is None else devices
   run = prepare_run(config, workdir, Path(data_dir), devices, say)
   state = create_state(
     objective.make_model(config, axis_name=parallel.AXIS),
@@ -83,43 +83,58 @@ def train_and_evaluate(
   with checkpoint.open_checkpoints(
     workdir / "checkpoints", keep=config.checkpoint.keep
   ) as manager:
-    state, untrained, seconds = _train(run, state, manager, stop)
+    end = _train(run, state, manager, stop)
   summary: Summary = {
-    "steps": stop,
-    "seconds": round(seconds, 2),
+    "steps": end.step,
+    "seconds": round(end.seconds, 2),
     "parameters": parameters,
     "devices": len(devices),
   }
   if stop == run.schedule.total:
-    summary |= _finish(run, state, untrained)
+    summary |= _finish(run, end)
     writers.write_json(workdir / "summary.json", summary)
   return summary
 
 
-def _train(
-  run: Run, state: TrainState, manager: Any, stop: int
-) -> tuple[TrainState, dict[str, float], float]:
-  """Runs the steps that are missing, up to `stop`.
+class _Progress(NamedTuple):
+  """Where a run stands; all but the state is saved as JSON beside it.
 
-  Returns:
-    The state on the devices, the untrained network's numbers, and the seconds
-    of training so far, all starts together.
+  Attributes:
+    step: number of steps done.
+    state: on the devices.
+    untrained: the untrained network's numbers.
+    seconds: of training so far, all starts together.
   """
-  config, schedule = run.config, run.schedule
-  start, seconds = 0, 0.0
-  if manager.latest_step() is not None:
-    start = manager.latest_step()
-    state, progress = checkpoint.restore_checkpoint(manager, start, state)
-    untrained, seconds = progress["untrained"], progress["seconds"]
-    run.say(f"resumed: step {start} of {schedule.total}")
+
+  step: int
+  state: TrainState
+  untrained: dict[str, float]
+  seconds: float
+
+
+def _begin(run: Run, state: TrainState, manager: Any) -> _Progress:
+  """The latest checkpoint, or a fresh start from `state`."""
+  step = manager.latest_step()
+  if step is None:
+    state = parallel.replicate(state, run.devices)
+    return _Progress(0, state, _evaluate(run, state), 0.0)
+  state, saved = checkpoint.restore_checkpoint(manager, step, state)
+  run.say(f"resumed: step {step} of {run.schedule.total}")
   state = parallel.replicate(state, run.devices)
-  if start == 0:
-    untrained = run.measure(
-      run.embed(state, run.eval_source), config.loss.distance
-    )
+  return _Progress(step, state, saved["untrained"], saved["seconds"])
+
+
+def _train(run: Run, state: TrainState, manager: Any, stop: int) -> _Progress:
+  """Runs the steps that are missing, up to `stop`."""
+  config, schedule = run.config, run.schedule
+  start, state, untrained, seconds = _begin(run, state, manager)
   key = jax.random.fold_in(jax.random.key(config.seed), 1)
   margin = jnp.float32(config.loss.margin)
   loader = batches(run.train_source, run.sampler, start=start, stop=stop)
+
+  def due(step: int, every: int) -> bool:
+    return every > 0 and (step % every == 0 or step == schedule.total)
+
   with (
     writers.metrics_writer(run.workdir, start=start) as write,
     writers.progress_bar(schedule.total, start=start) as bar,
@@ -130,31 +145,35 @@ def _train(
       batch = parallel.shard(next(loader), len(run.devices))
       state, metrics = run.train_step(state, batch, key, margin)
       pending.append(metrics)
-      due = {
-        name: every and (step % every == 0 or step == stop)
-        for name, every in schedule._asdict().items()
-      }
-      if due["log"] or due["evaluate"] or due["checkpoint"] or step == stop:
-        # Fetching waits for the devices; the clock then stands still.
-        rows = parallel.first(pending)
-        lap = time.perf_counter() - clock
-        seconds += lap
-        _log(write, bar, rows, step, lap, run.sampler)
-        pending = []
-        if due["evaluate"]:
-          numbers = run.measure(
-            run.embed(state, run.eval_source), config.loss.distance
-          )
-          write(step, {f"eval/{k}": v for k, v in numbers.items()})
-        if due["checkpoint"] or step == stop:
-          checkpoint.save_checkpoint(
-            manager,
-            step,
-            parallel.first(state),
-            {"untrained": untrained, "seconds": seconds},
-          )
-        clock = time.perf_counter()
-  return state, untrained, seconds
+      evaluating = due(step, schedule.evaluate)
+      saving = due(step, schedule.checkpoint) or step == stop
+      # The first step compiles: it is a lap of its own.
+      logging = due(step, schedule.log) or step == start + 1
+      if not (evaluating or saving or logging):
+        continue
+      # Fetching waits for the devices; from there on the clock stands still.
+      rows = parallel.first(pending)
+      lap = time.perf_counter() - clock
+      seconds += lap
+      _log(write, bar, rows, step, lap, run.sampler)
+      pending = []
+      if evaluating:
+        numbers = _evaluate(run, state)
+        write(step, {f"eval/{name}": x for name, x in numbers.items()})
+      if saving:
+        checkpoint.save_checkpoint(
+          manager,
+          step,
+          parallel.first(state),
+          {"untrained": untrained, "seconds": seconds},
+        )
+      clock = time.perf_counter()
+  return _Progress(stop, state, untrained, seconds)
+
+
+def _evaluate(run: Run, state: TrainState) -> dict[str, float]:
+  embeddings = run.embed(state, run.eval_source)
+  return run.measure(embeddings, run.config.loss.distance)
 
 
 def _log(
@@ -178,12 +197,10 @@ def _log(
   )
 
 
-def _finish(
-  run: Run, state: TrainState, untrained: dict[str, float]
-) -> Summary:
+def _finish(run: Run, end: _Progress) -> Summary:
   """Measures the trained network and saves what the report draws."""
   config = run.config
-  embeddings = run.embed(state, run.eval_source)
+  embeddings = run.embed(end.state, run.eval_source)
   artifacts.save_evaluation(
     run.workdir / "evaluation.npz", run.eval_source, embeddings
   )
@@ -198,11 +215,11 @@ def _finish(
     run.workdir / "triplets.npz",
     config,
     batch,
-    run.embed(state, picture_source),
+    run.embed(end.state, picture_source),
     label_names=run.train_source.label_names,
   )
   return {
     "trained": run.measure(embeddings, config.loss.distance),
-    "untrained": untrained,
+    "untrained": end.untrained,
     "raw_pixels": run.measure(raw_pixels(run.eval_source), "euclidean"),
   }

@@ -66,6 +66,23 @@ def check_config(config: ConfigDict) -> None:
       "model.features: expected channels of one block or more, "
       f"got {tuple(config.model.features)}"
     )
+  _check_evaluation(config.evaluation)
+
+
+def _check_evaluation(evaluation: ConfigDict) -> None:
+  if min(evaluation.ks, default=0) < 1:
+    raise UserError(
+      f"evaluation.ks: expected ranks from 1, got {tuple(evaluation.ks)}"
+    )
+  if evaluation.folds < 2:
+    raise UserError(
+      f"evaluation.folds: expected 2 or more, got {evaluation.folds}"
+    )
+  if not all(0 < rate < 1 for rate in evaluation.far):
+    raise UserError(
+      "evaluation.far: expected false-accept rates between 0 and 1, got "
+      f"{tuple(evaluation.far)}"
+    )
 
 
 def make_model(config: ConfigDict, *, axis_name: str) -> nn.Module:

@@ -12,14 +12,21 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import jax_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from tripletjax.errors import UserError
 
 AXIS = "devices"
 
+Devices = Sequence[jax.Device]
 
-def describe_devices(devices: Sequence[jax.Device]) -> str:
+
+def local_devices() -> Devices:
+  """All devices of this process."""
+  return jax.local_devices()
+
+
+def describe_devices(devices: Devices) -> str:
   """The devices in words, for people."""
   kinds = sorted({device.device_kind for device in devices})
   platform = devices[0].platform
@@ -28,7 +35,7 @@ def describe_devices(devices: Sequence[jax.Device]) -> str:
 
 def data_parallel(
   step: Callable[..., Any],
-  devices: Sequence[jax.Device],
+  devices: Devices,
   *,
   replicated: Sequence[int] = (),
   donate: Sequence[int] = (),
@@ -56,9 +63,21 @@ def data_parallel(
   )
 
 
-def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
+def replicate(tree: Any, devices: Devices) -> Any:
   """Copies of all arrays on every device."""
-  return jax_utils.replicate(tree, devices)
+  # Laid out as pmap lays out its results: flax's `replicate` names the axis
+  # otherwise, so that the step would be compiled twice, for its first call and
+  # for all others.
+  mesh = Mesh(np.asarray(devices), (AXIS,))
+  sharding = NamedSharding(mesh, PartitionSpec(AXIS))
+
+  def copy(x: jax.Array) -> jax.Array:
+    host = np.asarray(x)
+    return jax.device_put(
+      np.broadcast_to(host, (len(devices), *host.shape)), sharding
+    )
+
+  return jax.tree.map(copy, tree)
 
 
 def first(tree: Any) -> Any:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 from ml_collections import ConfigDict
 
 from tripletjax.data.sampling import PKSampler, pk_sampler
 from tripletjax.data.sources import Source, cache, identity_counts, open_source
+from tripletjax.errors import UserError
 from tripletjax.training import objective, parallel, run_folder
 from tripletjax.training.duration import to_steps
 from tripletjax.training.evaluation import (
@@ -41,7 +41,7 @@ class Run(NamedTuple):
   train_source: Source
   eval_source: Source
   sampler: PKSampler
-  devices: Sequence[jax.Device]
+  devices: parallel.Devices
   train_step: Callable[..., Any]
   embed: EmbedFn
   measure: MeasureFn
@@ -52,7 +52,7 @@ def prepare_run(
   config: ConfigDict,
   workdir: Path,
   data_dir: Path,
-  devices: Sequence[jax.Device],
+  devices: parallel.Devices,
   say: Callable[[str], None],
 ) -> Run:
   """Opens the data and builds the functions of a run."""
@@ -67,6 +67,11 @@ def prepare_run(
   )
   train_source = _open(config, data_dir, "train_split")
   eval_source = _open(config, data_dir, "eval_split")
+  if max(config.evaluation.ks) >= len(eval_source):
+    raise UserError(
+      f"evaluation.ks: expected ranks below the {len(eval_source)} images of "
+      f"{config.data.eval_split}, got {max(config.evaluation.ks)}"
+    )
   sampler = pk_sampler(
     train_source.labels,
     identities=config.batch.identities,

@@ -77,7 +77,7 @@ def make_train_step(
     metrics = {
       "loss": loss,
       **statistics,
-      "gradient_norm": optax.global_norm(gradients),
+      "gradient_norm": optax.tree.norm(gradients),
     }
     return state, metrics
 

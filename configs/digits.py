@@ -1,0 +1,79 @@
+"""Handwritten digits: small, fast, and split by image.
+
+scikit-learn's 1,797 digits of 8 x 8. All ten digits are trained on, and asked
+about in other pictures: five digits are too few to carry over to other five.
+
+    python -m experiments.train --config=configs/digits.py
+
+RUNCARD
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config(variant: str = "") -> ConfigDict:
+  """The config; `configs/digits.py:smoke` is a run of seconds for tests."""
+  if variant not in ("", "smoke"):
+    raise ValueError(f'expected variant "" or "smoke", got "{variant}"')
+  config = ConfigDict()
+  config.seed = 0
+
+  config.data = ConfigDict()
+  config.data.name = "digits"
+  config.data.train_split = "train"
+  config.data.eval_split = "test"
+  config.data.image_key = "image"
+  config.data.label_key = "label"
+  config.data.cache = True  # decode once, hold in memory
+
+  config.batch = ConfigDict()
+  config.batch.identities = 10
+  config.batch.images = 8
+
+  config.augment = ConfigDict()
+  config.augment.rotation = 10.0  # degrees
+  config.augment.scale = 0.1
+  config.augment.shear = 0.1
+  config.augment.translation = 0.06  # of the side
+
+  config.model = ConfigDict()
+  config.model.name = "convnet"
+  config.model.features = (32, 64)
+  config.model.dimension = 32
+  config.model.normalize = True
+
+  config.loss = ConfigDict()
+  config.loss.miner = "semi_hard"
+  config.loss.margin = 0.2
+  config.loss.distance = "squared_euclidean"
+  config.loss.reduction = "mean_active"
+
+  config.optimizer = ConfigDict()
+  config.optimizer.learning_rate = 4e-3
+  config.optimizer.weight_decay = 1e-4
+  config.optimizer.epsilon = 1e-8
+  config.optimizer.warmup = "10 percent"
+
+  config.train = ConfigDict()
+  config.train.duration = "300 steps"
+
+  config.log = ConfigDict()
+  config.log.every = "10 steps"
+
+  config.evaluation = ConfigDict()
+  config.evaluation.every = "25 percent"
+  config.evaluation.batch_size = 128
+  config.evaluation.ks = (1, 2, 4, 8)
+  config.evaluation.folds = 10
+  config.evaluation.far = (1e-3,)
+
+  config.checkpoint = ConfigDict()
+  config.checkpoint.every = "25 percent"
+  config.checkpoint.keep = 2
+
+  if variant == "smoke":
+    config.batch.images = 4
+    config.model.features = (8, 16)
+    config.model.dimension = 16
+    config.train.duration = "20 steps"
+  return config

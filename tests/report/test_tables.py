@@ -1,0 +1,36 @@
+"""Tables and intervals, by arithmetic."""
+
+import math
+
+import pytest
+
+from tripletjax.report.tables import (
+  COLUMNS,
+  ROWS,
+  mean_interval,
+  seeds_table,
+  summary_table,
+)
+
+
+def summary(shift):
+  return {
+    row: {column: 0.1 * i + shift for column in COLUMNS}
+    for i, row in enumerate(ROWS)
+  }
+
+
+def test_the_interval_is_students():
+  # Deviation of 1, 2, 3 is 1; t(.975, 2 degrees of freedom) = 4.3027 (tables).
+  mean, half = mean_interval([1.0, 2.0, 3.0])
+  assert mean == 2
+  assert half == pytest.approx(4.3027 / math.sqrt(3), abs=1e-4)
+  assert math.isnan(mean_interval([1.0])[1])
+
+
+def test_tables_have_a_row_for_each_representation():
+  table = summary_table(summary(0.5)).splitlines()
+  assert len(table) == 2 + len(ROWS)
+  assert table[-1].split("|")[1:3] == [" trained network   ", " 0.700    "]
+  seeds = seeds_table([summary(0.5), summary(0.5)]).splitlines()
+  assert "0.500 ± 0.000" in seeds[2]

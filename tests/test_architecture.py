@@ -1,0 +1,147 @@
+"""Who may import whom, and what `import tripletjax` pulls in."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "tripletjax"
+
+# Part of the house -> the other parts it may import.
+ALLOWED = {
+  "errors": set(),
+  "types": set(),
+  "distances": {"types"},
+  "masks": {"types"},
+  "reductions": {"types"},
+  "miners": {"types", "distances", "masks", "reductions"},
+  "losses": {"types", "distances", "masks", "reductions", "miners"},
+  "metrics": {"types", "distances", "masks", "reductions", "errors"},
+  "models": {"types", "distances"},
+  "data": {"errors"},
+  "checkpoint": {"errors"},
+  "writers": {"errors"},
+  "report": {"errors"},
+  "training": {
+    "errors",
+    "types",
+    "distances",
+    "masks",
+    "reductions",
+    "miners",
+    "losses",
+    "metrics",
+    "models",
+    "data",
+    "checkpoint",
+    "writers",
+  },
+  "__init__": {
+    "errors",
+    "types",
+    "distances",
+    "masks",
+    "reductions",
+    "miners",
+    "losses",
+  },
+}
+
+# Library -> the only parts that may import it.
+OWNERS = {
+  "orbax": {"checkpoint"},
+  "tensorboardX": {"writers"},
+  "tqdm": {"writers"},
+  "tensorflow_datasets": {"data"},
+  "grain": {"data"},
+  "ml_collections": {"training"},
+  "optax": {"training"},
+  "matplotlib": {"report", "data"},
+  "tensorflow": set(),
+  "absl": set(),
+}
+
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+
+def part(path):
+  return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imported(path):
+  """Dotted names of all imports of a file, those in functions too."""
+  for node in ast.walk(ast.parse(path.read_text())):
+    if isinstance(node, ast.Import):
+      yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+      assert node.level == 0, f"{path}: relative import"
+      for alias in node.names:
+        yield f"{node.module}.{alias.name}"
+
+
+def test_every_part_has_a_rule():
+  assert {part(path) for path in SOURCES} == set(ALLOWED)
+
+
+@pytest.mark.parametrize(
+  "path", SOURCES, ids=[str(p.relative_to(ROOT)) for p in SOURCES]
+)
+def test_imports_point_down(path):
+  own = part(path)
+  for name in imported(path):
+    library, _, rest = name.partition(".")
+    if library == "tripletjax" and rest:
+      target = rest.split(".")[0]
+      assert target == own or target in ALLOWED[own], f"{own} imports {name}"
+    elif library in OWNERS:
+      assert own in OWNERS[library], f"{own} imports {name}"
+
+
+@pytest.mark.parametrize("name", ["jax.make_mesh", "jax.devices", "jax.pmap"])
+def test_only_parallel_names_devices(name):
+  library, _, attribute = name.partition(".")
+  for path in SOURCES:
+    uses = [
+      node
+      for node in ast.walk(ast.parse(path.read_text()))
+      if isinstance(node, ast.Attribute)
+      and node.attr == attribute
+      and isinstance(node.value, ast.Name)
+      and node.value.id == library
+    ]
+    assert not uses or path == PACKAGE / "training" / "parallel.py", path
+
+
+def test_configs_import_nothing_but_ml_collections():
+  for path in (ROOT / "configs").rglob("*.py"):
+    libraries = {name.partition(".")[0] for name in imported(path)}
+    assert libraries <= {"ml_collections", "__future__"}, path
+
+
+def test_scripts_stay_short():
+  for path in (ROOT / "experiments").glob("[!_]*.py"):
+    limit = 130 if path.name == "app.py" else 100
+    assert len(path.read_text().splitlines()) <= limit, path
+
+
+def test_files_stay_readable():
+  for path in SOURCES:
+    assert len(path.read_text().splitlines()) <= 300, path
+
+
+def test_import_is_light():
+  heavy = (
+    "tensorflow tensorflow_datasets grain orbax matplotlib sklearn "
+    "tensorboardX ml_collections flax optax"
+  )
+  code = (
+    "import sys, tripletjax; "
+    f"print([m for m in '{heavy}'.split() if m in sys.modules])"
+  )
+  output = subprocess.run(
+    [sys.executable, "-c", code], capture_output=True, text=True, check=True
+  )
+  assert output.stdout.strip() == "[]"
