@@ -15,6 +15,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from tripletjax.registry import resolve
 from tripletjax.types import DistanceFn
 
 
@@ -98,18 +99,8 @@ def pairwise_distance(
 
 
 def resolve_distance(distance: str | DistanceFn) -> DistanceFn:
-  """The function that a name stands for; a function is itself.
-
-  Raises:
-    ValueError: no distance has this name.
-  """
-  if callable(distance):
-    return distance
-  if distance not in DISTANCES:
-    raise ValueError(
-      f"expected distance to be one of {', '.join(DISTANCES)}, got {distance!r}"
-    )
-  return DISTANCES[distance]
+  """The distance that a name stands for; a function is itself."""
+  return resolve(distance, DISTANCES, "distance")
 
 
 def check_embeddings(embeddings: ArrayLike, name: str) -> jax.Array:

@@ -16,6 +16,8 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
 
+from tripletjax.registry import resolve
+
 
 class Totals(NamedTuple):
   """What is added up over a set of triplets; scalars.
@@ -89,23 +91,7 @@ def reduce_totals(
   """
   if axis_name is not None:
     totals = lax.psum(totals, axis_name)
-  return resolve_reduction(reduction)(totals)
-
-
-def resolve_reduction(reduction: str | ReductionFn) -> ReductionFn:
-  """The function that a name stands for; a function is itself.
-
-  Raises:
-    ValueError: no reduction has this name.
-  """
-  if callable(reduction):
-    return reduction
-  if reduction not in REDUCTIONS:
-    raise ValueError(
-      "expected reduction to be one of "
-      f"{', '.join(REDUCTIONS)}, got {reduction!r}"
-    )
-  return REDUCTIONS[reduction]
+  return resolve(reduction, REDUCTIONS, "reduction")(totals)
 
 
 def safe_divide(numerator: ArrayLike, denominator: ArrayLike) -> jax.Array:

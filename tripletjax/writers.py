@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -42,7 +43,7 @@ def metrics_writer(workdir: Path, *, start: int) -> Iterator[WriteFn]:
 
     def write(step: int, numbers: Mapping[str, float]) -> None:
       row = {"step": step, **{k: float(v) for k, v in numbers.items()}}
-      lines.write(json.dumps(row) + "\n")
+      lines.write(json.dumps(_standard(row)) + "\n")
       lines.flush()
       for name, value in numbers.items():
         events.add_scalar(name, float(value), step)
@@ -67,7 +68,16 @@ def drop_lines_after(path: Path, step: int) -> None:
 
 def write_json(path: Path, value: Any) -> None:
   """Writes JSON so that the file is whole or not there."""
-  write_text(path, json.dumps(value, indent=2) + "\n")
+  write_text(path, json.dumps(_standard(value), indent=2) + "\n")
+
+
+def _standard(value: Any) -> Any:
+  """JSON has no NaN: what is not a number, or not measurable, is null."""
+  if isinstance(value, Mapping):
+    return {name: _standard(entry) for name, entry in value.items()}
+  if isinstance(value, float) and not math.isfinite(value):
+    return None
+  return value
 
 
 def write_text(path: Path, text: str) -> None:

@@ -34,3 +34,13 @@ def test_tables_have_a_row_for_each_representation():
   assert table[-1].split("|")[1:3] == [" trained network   ", " 0.700    "]
   seeds = seeds_table([summary(0.5), summary(0.5)]).splitlines()
   assert "0.500 ± 0.000" in seeds[2]
+
+
+def test_what_was_not_measured_is_a_dash():
+  unmeasured = summary(0.5)
+  unmeasured["trained"]["accuracy"] = None  # null in summary.json
+  del unmeasured["trained"]["tar@far=1e-03"]  # another rate was asked for
+  cells = summary_table(unmeasured).splitlines()[-1].split("|")
+  assert [cell.strip() for cell in cells[4:6]] == ["-", "-"]
+  cells = seeds_table([summary(0.5), unmeasured]).splitlines()[-1].split("|")
+  assert cells[4].strip() == "- ± -"

@@ -174,6 +174,8 @@ def test_another_config_in_the_folder_is_refused(whole, data_dir):
     ("loss__margin", float("nan"), "loss.margin: expected 0 or more, got nan"),
     ("model__name", "resnet", "model.name: expected one of convnet"),
     ("model__features", (), "model.features: expected channels"),
+    ("model__features", (8, "a"), "model.features: expected channels"),
+    ("optimizer__epsilon", -1.0, "optimizer.epsilon: expected more than 0"),
     ("model__dimension", 0, "model.dimension: expected more than 0"),
     ("batch__identities", 11, "batch.identities: expected at most 10"),
     ("batch__images", 500, "batch.images: expected at most"),

@@ -14,14 +14,15 @@ from tripletjax.distances import check_embeddings, resolve_distance
 from tripletjax.losses.bands import band_totals
 from tripletjax.losses.explicit import hinge
 from tripletjax.masks import PairMasks, check_vector, pair_masks
-from tripletjax.miners import resolve_miner
+from tripletjax.miners import MINERS
 from tripletjax.reductions import (
   ReductionFn,
   Totals,
-  resolve_reduction,
+  reduce_totals,
   safe_divide,
   total,
 )
+from tripletjax.registry import resolve
 from tripletjax.types import DistanceFn, GapBand, MinerFn, Selection
 
 
@@ -95,7 +96,7 @@ def mined_triplet_loss(
   distances = resolve_distance(distance)(sides.anchors, sides.references)
   constants = lax.stop_gradient(distances)
   margin = jnp.asarray(margin, distances.dtype)
-  selection = resolve_miner(miner)(
+  selection = resolve(miner, MINERS, "miner")(
     constants,
     sides.masks.positive,
     sides.masks.negative,
@@ -110,7 +111,7 @@ def mined_triplet_loss(
   if axis_name is not None:
     totals, pairs = lax.psum((totals, pairs), axis_name)
   statistics = _statistics(totals, pairs, margin)
-  return resolve_reduction(reduction)(totals), lax.stop_gradient(statistics)
+  return reduce_totals(totals, reduction), lax.stop_gradient(statistics)
 
 
 def selection_totals(

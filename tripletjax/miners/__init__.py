@@ -23,27 +23,11 @@ MINERS: Mapping[str, MinerFn] = {
 }
 
 
-def resolve_miner(miner: str | MinerFn) -> MinerFn:
-  """The function that a name stands for; a function is itself.
-
-  Raises:
-    ValueError: no miner has this name.
-  """
-  if callable(miner):
-    return miner
-  if miner not in MINERS:
-    raise ValueError(
-      f"expected miner to be one of {', '.join(MINERS)}, got {miner!r}"
-    )
-  return MINERS[miner]
-
-
 __all__ = [
   "MINERS",
   "all_triplets",
   "batch_hard",
   "list_triplets",
   "random_semi_hard",
-  "resolve_miner",
   "semi_hard",
 ]

@@ -29,7 +29,7 @@ def summary_table(summary: Mapping[str, Any]) -> str:
   """
   return _table(
     [
-      [name, *(f"{summary[row][column]:.3f}" for column in COLUMNS)]
+      [name, *(_format(_number(summary, row, column)) for column in COLUMNS)]
       for row, name in ROWS.items()
     ]
   )
@@ -46,7 +46,7 @@ def seeds_table(summaries: Sequence[Mapping[str, Any]]) -> str:
       [
         name,
         *(
-          format_interval([summary[row][column] for summary in summaries])
+          format_interval([_number(run, row, column) for run in summaries])
           for column in COLUMNS
         ),
       ]
@@ -58,11 +58,13 @@ def seeds_table(summaries: Sequence[Mapping[str, Any]]) -> str:
 def format_interval(values: Sequence[float]) -> str:
   """`mean ± half-width` of the 95 % interval of Student's t.
 
+  A dash where one of them was not measurable.
+
   >>> format_interval([0.5, 0.5, 0.5])
   '0.500 ± 0.000'
   """
   mean, half = mean_interval(values)
-  return f"{mean:.3f} ± {half:.3f}"
+  return f"{_format(mean)} ± {_format(half)}"
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:
@@ -72,6 +74,16 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
     return float(np.mean(values)), float("nan")
   error = float(np.std(values, ddof=1)) / np.sqrt(count)
   return float(np.mean(values)), float(stats.t.ppf(0.975, count - 1) * error)
+
+
+def _number(summary: Mapping[str, Any], row: str, column: str) -> float:
+  # Null in a file, absent where another rate was asked for: not measured.
+  value = summary[row].get(column)
+  return float("nan") if value is None else value
+
+
+def _format(value: float) -> str:
+  return "-" if np.isnan(value) else f"{value:.3f}"
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:

@@ -30,6 +30,7 @@ POSITIVE = (
   "batch.images",
   "model.dimension",
   "optimizer.learning_rate",
+  "optimizer.epsilon",
   "evaluation.batch_size",
   "checkpoint.keep",
 )
@@ -61,10 +62,11 @@ def check_config(config: ConfigDict) -> None:
     # `not >=` and not `<`, so that a NaN is refused.
     if not 0 <= _get(config, field) < float("inf"):
       raise UserError(f"{field}: expected 0 or more, got {_get(config, field)}")
-  if not config.model.features or min(config.model.features) < 1:
+  features = config.model.features
+  if not features or not all(isinstance(f, int) and f > 0 for f in features):
     raise UserError(
       "model.features: expected channels of one block or more, "
-      f"got {tuple(config.model.features)}"
+      f"got {tuple(features)}"
     )
   _check_evaluation(config.evaluation)
 
