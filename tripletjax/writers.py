@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -88,7 +89,12 @@ def write_text(path: Path, text: str) -> None:
 
 
 def progress_bar(total: int, *, start: int) -> tqdm:
-  """The bar of a training, in steps."""
+  """The bar of a training, in steps; seldom redrawn where nobody watches."""
   return tqdm(
-    total=total, initial=start, unit="step", desc="train", dynamic_ncols=True
+    total=total,
+    initial=start,
+    unit="step",
+    desc="train",
+    dynamic_ncols=True,
+    mininterval=0.1 if sys.stderr.isatty() else 10,
   )

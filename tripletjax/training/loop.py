@@ -190,11 +190,12 @@ def _log(
   for number, row in enumerate(rows, start=step - len(rows) + 1):
     numbers = {name: float(value) for name, value in row.items()}
     write(number, numbers | {"images_per_second": rate})
-  bar.update(len(rows))
   bar.set_postfix_str(
     f"loss {float(rows[-1]['loss']):.4f}, "
-    f"active {float(rows[-1]['active_share']):.1%}, {rate:,.0f} images/s"
+    f"active {float(rows[-1]['active_share']):.1%}, {rate:,.0f} images/s",
+    refresh=False,
   )
+  bar.update(len(rows))
 
 
 def _finish(run: Run, end: _Progress) -> Summary:
