@@ -18,7 +18,7 @@ def labels_of(counts, seed=0):
 LABELS = labels_of(COUNTS)
 
 
-@pytest.mark.parametrize(("p", "k"), [(2, 2), (3, 4), (4, 2), (10, 9)])
+@pytest.mark.parametrize(("p", "k"), [(2, 2), (3, 4), (4, 2), (3, 9), (10, 4)])
 def test_laws_of_every_batch(p, k):
   sampler = pk_sampler(LABELS, identities=p, images=k, seed=3)
   size = Counter(LABELS.tolist())
@@ -127,6 +127,11 @@ def test_many_images():
       {"images": 10},
       "batch.images: expected at most 9, the images of the largest identity, "
       "got 10",
+    ),
+    (
+      {"identities": 10, "images": 5},
+      "batch.identities x batch.images: expected at most 46, the images of all "
+      "these identities, got 10 x 5 = 50",
     ),
     ({"seed": -1}, "seed: expected 0 or more, got -1"),
   ],

@@ -135,6 +135,12 @@ def _check(identities: int, images: int, seed: int, counts: np.ndarray) -> None:
       f"batch.images: expected at most {counts.max()}, the images of the "
       f"largest identity, got {images}"
     )
+  if identities * images > counts.sum():
+    raise UserError(
+      f"batch.identities x batch.images: expected at most {counts.sum()}, the "
+      f"images of all these identities, got {identities} x {images} = "
+      f"{identities * images}"
+    )
   if seed < 0:
     raise UserError(f"seed: expected 0 or more, got {seed}")
 
