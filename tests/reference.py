@@ -37,6 +37,28 @@ def all_triplets(d, positive, negative, margin):
   ]
 
 
+def band(d, positive, negative, low, high):
+  return [
+    group
+    for group in all_triplets(d, positive, negative, None)
+    for a, p, n in group
+    if low < d[a, n] - d[a, p] <= high
+  ]
+
+
+def all_hard(d, positive, negative, margin):
+  del margin
+  return band(d, positive, negative, -np.inf, 0)
+
+
+def all_semi_hard(d, positive, negative, margin):
+  return band(d, positive, negative, 0, margin)
+
+
+def all_easy(d, positive, negative, margin):
+  return band(d, positive, negative, margin, np.inf)
+
+
 def batch_hard(d, positive, negative, margin):
   del margin
   groups = []
@@ -74,6 +96,9 @@ def random_semi_hard(d, positive, negative, margin):
 
 MINERS = {
   "all": all_triplets,
+  "all_hard": all_hard,
+  "all_semi_hard": all_semi_hard,
+  "all_easy": all_easy,
   "batch_hard": batch_hard,
   "semi_hard": semi_hard,
   "random_semi_hard": random_semi_hard,
@@ -96,10 +121,25 @@ def cosine(x, y):
   return np.array([[1 - cos(a, b) for b in y] for a in x])
 
 
+def dot(x, y):
+  return np.array([[-sum(a * b) for b in y] for a in x])
+
+
+def angular(x, y):
+  return np.arccos(np.clip(1 - cosine(x, y), -1, 1))
+
+
+def manhattan(x, y):
+  return np.array([[sum(abs(a - b)) for b in y] for a in x])
+
+
 DISTANCES = {
   "squared_euclidean": squared_euclidean,
   "euclidean": euclidean,
   "cosine": cosine,
+  "dot": dot,
+  "angular": angular,
+  "manhattan": manhattan,
 }
 
 

@@ -45,7 +45,7 @@ MISTAKES = [
   (["--config=configs/digits.py:big"], 'expected variant "" or "smoke"'),
   (["--config.loss.margin=wide"], "--config.loss.margin=wide: could not conv"),
   (["--config.loss.margin=-1"], "loss.margin: expected 0 or more, got -1"),
-  (["--config.loss.miner=hardest"], "expected one of all, batch_hard, semi_h"),
+  (["--config.loss.miner=hardest"], "expected one of all, all_hard, all_semi"),
   (["--wrokdir=x"], "unknown flag --wrokdir, did you mean 'workdir'?"),
   (["surplus"], "expected flags only, got 'surplus'"),
   (["--resume", "--workdir=nowhere"], "--resume: no checkpoint in nowhere"),

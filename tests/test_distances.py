@@ -52,7 +52,7 @@ def test_bfloat16_is_computed_in_float32(name):
 def test_gradient_equals_finite_differences(name):
   x, y = points(4, 4, 3), points(5, 3, 3)
   check_grads(
-    lambda x, y: tripletjax.pairwise_distance(x, y, distance=name),
+    jax.jit(lambda x, y: tripletjax.pairwise_distance(x, y, distance=name)),
     (jnp.asarray(x), jnp.asarray(y)),
     order=1,
     modes=["rev"],
@@ -69,7 +69,19 @@ def test_gradient_is_finite_where_points_coincide(name, case):
   gradient = jax.grad(
     lambda x: tripletjax.pairwise_distance(x, distance=name).sum()
   )(x)
-  np.testing.assert_allclose(gradient, np.zeros((4, 3)), atol=1e-5)
+  # -x·y has no minimum at equality: d/dx_i of its sum is -2 Σ x.
+  expected = -8 * x if name == "dot" else jnp.zeros((4, 3))
+  np.testing.assert_allclose(gradient, expected, atol=1e-5)
+
+
+def test_manhattan_holds_no_cube():
+  x = jax.ShapeDtypeStruct((64, 128), jnp.float32)
+  gradient = jax.grad(
+    lambda x: tripletjax.pairwise_distance(x, distance="manhattan").sum()
+  )
+  memory = jax.jit(gradient).lower(x).compile().memory_analysis()
+  # The cube [64, 64, 128] is 2 MiB.
+  assert memory.temp_size_in_bytes < 64 * 64 * 128
 
 
 def test_points_closer_than_rounding_are_still_pushed_apart():
@@ -81,15 +93,15 @@ def test_points_closer_than_rounding_are_still_pushed_apart():
 
 
 def test_a_function_may_be_given():
-  def manhattan(x, y):
-    return jnp.abs(x[:, None] - y[None, :]).sum(axis=-1)
+  def chessboard(x, y):
+    return jnp.abs(x[:, None] - y[None, :]).max(axis=-1)
 
   actual = tripletjax.pairwise_distance(
     np.array([[1.0, 2.0]], np.float32),
     np.array([[4.0, 0.0]], np.float32),
-    distance=manhattan,
+    distance=chessboard,
   )
-  assert actual.tolist() == [[5.0]]
+  assert actual.tolist() == [[3.0]]
 
 
 @pytest.mark.parametrize(
@@ -110,5 +122,7 @@ def test_errors(arguments, error, message):
 
 
 def test_an_unknown_name_lists_the_valid_ones():
-  with pytest.raises(ValueError, match="squared_euclidean, euclidean, cosine"):
+  with pytest.raises(
+    ValueError, match="squared_euclidean, euclidean, cosine, dot"
+  ):
     tripletjax.pairwise_distance(points(0, 2), distance="hamming")

@@ -59,10 +59,77 @@ def l2_normalize(x: Float[Array, "n d"]) -> Float[Array, "n d"]:
   return x / jnp.where(norm > 0, norm, 1)
 
 
+def dot_distance(
+  x: Float[Array, "a d"], y: Float[Array, "r d"]
+) -> Float[Array, "a r"]:
+  """The negative dot product, `-x·y`: smaller is more alike, not a metric."""
+  return -_dot(_at_least_float32(x), _at_least_float32(y))
+
+
+def angular_distance(
+  x: Float[Array, "a d"], y: Float[Array, "r d"]
+) -> Float[Array, "a r"]:
+  """The angle between the rows, radians in [0, π]; a zero vector is at π/2.
+
+  A cosine within its rounding error of ±1 is taken as ±1, that is angles below
+  7e-4 as 0 in float32; the gradient is 0 there, where that of arccos is
+  infinite.
+  """
+  cosine = 1 - cosine_distance(x, y)
+  inside = jnp.abs(cosine) < 1 - 2 * jnp.finfo(cosine.dtype).eps
+  # Double where: see `_safe_sqrt`.
+  angle = jnp.arccos(jnp.where(inside, cosine, 0))
+  return jnp.where(inside, angle, jnp.where(cosine > 0, 0, jnp.pi))
+
+
+@jax.custom_vjp
+def manhattan_distance(
+  x: Float[Array, "a d"], y: Float[Array, "r d"]
+) -> Float[Array, "a r"]:
+  """Manhattan distance, `Σ |x_i - y_i|`; its gradient at equality is 0.
+
+  One dimension at a time, forwards and backwards: there is no `[A, R, D]`
+  array.
+  """
+  x, y = _at_least_float32(x), _at_least_float32(y)
+
+  def add(total: jax.Array, columns: tuple) -> tuple[jax.Array, None]:
+    return total + jnp.abs(_differences(columns)), None
+
+  zeros = jnp.zeros((x.shape[0], y.shape[0]), x.dtype)
+  return lax.scan(add, zeros, (x.T, y.T))[0]
+
+
+def _manhattan_forward(x: jax.Array, y: jax.Array) -> tuple:
+  return manhattan_distance(x, y), (x, y)
+
+
+def _manhattan_backward(residuals: tuple, cotangent: jax.Array) -> tuple:
+  x, y = residuals
+
+  def one_dimension(columns: tuple) -> tuple[jax.Array, jax.Array]:
+    slopes = cotangent * jnp.sign(_differences(columns))
+    return slopes.sum(axis=1), -slopes.sum(axis=0)
+
+  columns = (_at_least_float32(x).T, _at_least_float32(y).T)
+  by_x, by_y = lax.map(one_dimension, columns)
+  return by_x.T.astype(x.dtype), by_y.T.astype(y.dtype)
+
+
+manhattan_distance.defvjp(_manhattan_forward, _manhattan_backward)
+
+
+def _differences(columns: tuple[jax.Array, jax.Array]) -> jax.Array:
+  return columns[0][:, None] - columns[1][None, :]
+
+
 DISTANCES: Mapping[str, DistanceFn] = {
   "squared_euclidean": squared_euclidean_distance,
   "euclidean": euclidean_distance,
   "cosine": cosine_distance,
+  "dot": dot_distance,
+  "angular": angular_distance,
+  "manhattan": manhattan_distance,
 }
 
 

@@ -167,7 +167,7 @@ def test_another_config_in_the_folder_is_refused(whole, data_dir):
 @pytest.mark.parametrize(
   ("field", "value", "message"),
   [
-    ("loss__miner", "semihard", "loss.miner: expected one of all, batch_hard"),
+    ("loss__miner", "semihard", "loss.miner: expected one of all, all_hard"),
     ("loss__distance", "l3", "loss.distance: expected one of squared_"),
     ("loss__reduction", "max", "loss.reduction: expected one of sum, mean"),
     ("loss__margin", -0.1, "loss.margin: expected 0 or more, got -0.1"),

@@ -69,8 +69,9 @@ def mined_triplet_loss(
     The loss, a scalar, and statistics, scalars without a gradient:
     `valid_triplets`, `selected_triplets`, `active_triplets` (loss above 0),
     `active_share` of the selected, mean `positive_distance` and
-    `negative_distance` over valid pairs, and `collapsed`: the mean distance is
-    below 1 % of the margin, so that the loss is stuck at the margin.
+    `negative_distance` over valid pairs, and `collapsed`: all distances of
+    valid pairs lie within 1 % of the margin of each other, so that the loss is
+    stuck at the margin.
 
   Raises:
     TypeError: embeddings are not floating, or labels or ids not integer.
@@ -107,10 +108,11 @@ def mined_triplet_loss(
     else jax.vmap(jax.random.fold_in, (None, 0))(key, sides.ids),
   )
   totals = selection_totals(distances, sides.masks, selection, margin=margin)
-  pairs = _pair_sums(constants, sides.masks)
   if axis_name is not None:
-    totals, pairs = lax.psum((totals, pairs), axis_name)
-  statistics = _statistics(totals, pairs, margin)
+    totals = lax.psum(totals, axis_name)
+  statistics = _statistics(
+    totals, _pair_sums(constants, sides.masks, axis_name), margin
+  )
   return reduce_totals(totals, reduction), lax.stop_gradient(statistics)
 
 
@@ -229,33 +231,42 @@ def _zero_padding(embeddings: jax.Array, where: ArrayLike | None) -> jax.Array:
 
 
 class _PairSums(NamedTuple):
-  """What the statistics need of the valid pairs; adds up over devices."""
+  """What the statistics need of the valid pairs, of all devices."""
 
   triplets: Float[Array, ""]
   positives: Float[Array, ""]
   negatives: Float[Array, ""]
   distance_ap: Float[Array, ""]
   distance_an: Float[Array, ""]
+  nearest: Float[Array, ""]
+  farthest: Float[Array, ""]
 
 
-def _pair_sums(distances: Float[Array, "a r"], masks: PairMasks) -> _PairSums:
+def _pair_sums(
+  distances: Float[Array, "a r"], masks: PairMasks, axis_name: str | None
+) -> _PairSums:
   positives = jnp.sum(masks.positive, axis=1, dtype=distances.dtype)
   negatives = jnp.sum(masks.negative, axis=1, dtype=distances.dtype)
-  return _PairSums(
+  valid = masks.positive | masks.negative
+  sums = (
     jnp.sum(positives * negatives),
     jnp.sum(positives),
     jnp.sum(negatives),
     jnp.sum(jnp.where(masks.positive, distances, 0)),
     jnp.sum(jnp.where(masks.negative, distances, 0)),
   )
+  nearest = jnp.min(distances, where=valid, initial=jnp.inf)
+  farthest = jnp.max(distances, where=valid, initial=-jnp.inf)
+  if axis_name is not None:
+    sums = lax.psum(sums, axis_name)
+    nearest = lax.pmin(nearest, axis_name)
+    farthest = lax.pmax(farthest, axis_name)
+  return _PairSums(*sums, nearest, farthest)
 
 
 def _statistics(
   totals: Totals, pairs: _PairSums, margin: jax.Array
 ) -> dict[str, jax.Array]:
-  mean_distance = safe_divide(
-    pairs.distance_ap + pairs.distance_an, pairs.positives + pairs.negatives
-  )
   return {
     "valid_triplets": pairs.triplets,
     "selected_triplets": totals.selected,
@@ -263,5 +274,6 @@ def _statistics(
     "active_share": safe_divide(totals.active, totals.selected),
     "positive_distance": safe_divide(pairs.distance_ap, pairs.positives),
     "negative_distance": safe_divide(pairs.distance_an, pairs.negatives),
-    "collapsed": (pairs.triplets > 0) & (mean_distance <= 0.01 * margin),
+    "collapsed": (pairs.triplets > 0)
+    & (pairs.farthest - pairs.nearest <= 0.01 * margin),
   }

@@ -9,7 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tripletjax.miners.bands import all_triplets
+from tripletjax.miners.bands import (
+  all_easy,
+  all_hard,
+  all_semi_hard,
+  all_triplets,
+)
 from tripletjax.miners.hard import batch_hard
 from tripletjax.miners.listing import list_triplets
 from tripletjax.miners.semi_hard import random_semi_hard, semi_hard
@@ -17,6 +22,9 @@ from tripletjax.types import MinerFn
 
 MINERS: Mapping[str, MinerFn] = {
   "all": all_triplets,
+  "all_hard": all_hard,
+  "all_semi_hard": all_semi_hard,
+  "all_easy": all_easy,
   "batch_hard": batch_hard,
   "semi_hard": semi_hard,
   "random_semi_hard": random_semi_hard,
@@ -25,6 +33,9 @@ MINERS: Mapping[str, MinerFn] = {
 
 __all__ = [
   "MINERS",
+  "all_easy",
+  "all_hard",
+  "all_semi_hard",
   "all_triplets",
   "batch_hard",
   "list_triplets",
