@@ -50,6 +50,7 @@ def get_config(variant: str = "") -> ConfigDict:
   config.loss.margin = 0.2
   config.loss.distance = "squared_euclidean"
   config.loss.reduction = "mean_active"
+  config.loss.soft = False  # softplus in place of max(., 0)
 
   config.optimizer = ConfigDict()
   config.optimizer.learning_rate = 4e-3

@@ -143,15 +143,19 @@ DISTANCES = {
 }
 
 
-def loss_and_gradient(d, triplets, margin):
+def loss_and_gradient(d, triplets, margin, soft=False):
   """Values of the triplets, and the gradient of their sum by `d`."""
   values, gradient = [], np.zeros_like(d)
   for a, p, n in triplets:
-    value = d[a, p] - d[a, n] + margin
-    values.append(max(value, 0.0))
-    if value > 0:
-      gradient[a, p] += 1
-      gradient[a, n] -= 1
+    shortfall = float(d[a, p] - d[a, n] + margin)
+    if soft:
+      values.append(np.log(1 + np.exp(shortfall)))
+      slope = 1 / (1 + np.exp(-shortfall))
+    else:
+      values.append(max(shortfall, 0.0))
+      slope = 1.0 if shortfall > 0 else 0.0
+    gradient[a, p] += slope
+    gradient[a, n] -= slope
   return np.array(values), gradient
 
 

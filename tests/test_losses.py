@@ -49,12 +49,12 @@ def evaluate(embeddings, labels, *, margin=MARGIN, where=None, **keywords):
   )
 
 
-def oracle(embeddings, labels, *, miner, distance):
+def oracle(embeddings, labels, *, miner, distance, soft=False):
   """The losses of the triplets of a miner that doesn't draw; float64."""
   d = reference.DISTANCES[distance](*[embeddings.astype(np.float64)] * 2)
   groups = reference.MINERS[miner](d, *reference.masks(labels), MARGIN)
   triplets = [triplet for group in groups for triplet in group]
-  return reference.loss_and_gradient(d, triplets, MARGIN)[0]
+  return reference.loss_and_gradient(d, triplets, MARGIN, soft)[0]
 
 
 def drawn(embeddings, labels, *, miner, distance):
@@ -75,7 +75,7 @@ def drawn(embeddings, labels, *, miner, distance):
   return reference.loss_and_gradient(np.asarray(d), triplets, MARGIN)[0]
 
 
-@functools.partial(jax.jit, static_argnames=("miner", "distance"))
+@functools.partial(jax.jit, static_argnames=("miner", "distance", "soft"))
 def every_reduction(embeddings, labels, **keywords):
   """Losses `[reductions]` and statistics, in one compilation."""
   results = [
@@ -103,6 +103,36 @@ def test_equals_the_slow_oracle_by_every_reduction(miner, distance):
   assert int(statistics["active_triplets"]) == sum(values > 0)
 
 
+@pytest.mark.parametrize(
+  "miner", ["all", "all_hard", "batch_hard", "semi_hard"]
+)
+def test_the_soft_margin_equals_the_slow_oracle(miner):
+  embeddings, labels = batches.random_batch(0)
+  values = oracle(
+    embeddings, labels, miner=miner, distance="euclidean", soft=True
+  )
+  losses, statistics = every_reduction(
+    jnp.asarray(embeddings),
+    labels,
+    miner=miner,
+    distance="euclidean",
+    soft=True,
+  )
+  for loss, reduction in zip(losses, REDUCTIONS, strict=True):
+    np.testing.assert_allclose(
+      loss, reference.reduce(values, reduction), rtol=1e-5
+    )
+  assert statistics["active_share"] == 1
+
+
+def test_a_collapsed_embedding_costs_ln_2_by_the_soft_margin_without_one():
+  labels = np.arange(12, dtype=np.int32) // 3
+  (loss, _), _ = evaluate(
+    np.zeros((12, 4), np.float32), labels, miner="all", margin=0, soft=True
+  )
+  np.testing.assert_allclose(loss, np.log(2), rtol=1e-6)
+
+
 @pytest.mark.parametrize("miner", MINERS)
 def test_statistics_equal_their_definitions(miner):
   embeddings, labels = batches.random_batch(1)
@@ -124,12 +154,13 @@ def test_statistics_equal_their_definitions(miner):
   assert not statistics["collapsed"]
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize(
   ("low", "high"),
   [(-np.inf, np.inf), (-np.inf, 0.0), (0.0, MARGIN), (0.2, 0.5), (1.0, np.inf)],
 )
-def test_bands_are_exact_in_value_gradient_and_counts(seed, low, high):
+def test_bands_are_exact_in_value_gradient_and_counts(seed, low, high, soft):
   embeddings, labels = batches.random_batch(seed)
   d = np.asarray(pairwise_distance(embeddings))
   positive, negative = reference.masks(labels)
@@ -138,11 +169,11 @@ def test_bands_are_exact_in_value_gradient_and_counts(seed, low, high):
     for ((a, p, n),) in reference.all_triplets(d, positive, negative, None)
     if low < d[a, n] - d[a, p] <= high
   ]
-  values, gradient = reference.loss_and_gradient(d, triplets, MARGIN)
+  values, gradient = reference.loss_and_gradient(d, triplets, MARGIN, soft)
 
   def loss(d, margin):
     totals = selection_totals(
-      d, pair_masks(labels), GapBand(low, high), margin=margin
+      d, pair_masks(labels), GapBand(low, high), margin=margin, soft=soft
     )
     return totals.loss, totals
 
@@ -150,9 +181,12 @@ def test_bands_are_exact_in_value_gradient_and_counts(seed, low, high):
     loss, argnums=(0, 1), has_aux=True
   )(jnp.asarray(d), jnp.float32(MARGIN))
   np.testing.assert_allclose(value, values.sum(), rtol=1e-5)
-  np.testing.assert_array_equal(by_d, gradient)
+  np.testing.assert_allclose(by_d, gradient, rtol=1e-5, atol=1e-6)
+  # Every triplet adds its slope at its positive; so does the margin.
+  slopes = gradient[positive].sum()
+  np.testing.assert_allclose(by_margin, slopes, rtol=1e-5)
   assert totals.selected == len(triplets)
-  assert int(totals.active) == int(by_margin) == (values > 0).sum()
+  assert int(totals.active) == (values > 0).sum()
 
 
 @pytest.mark.parametrize("miner", MINERS)
@@ -399,17 +433,27 @@ def test_explicit_triplets_by_hand(reduction, expected):
   np.testing.assert_allclose(actual, expected)
 
 
+@pytest.mark.parametrize("soft", [False, True])
 @pytest.mark.parametrize("distance", DISTANCES)
-def test_explicit_triplets_equal_the_oracle(distance):
+def test_explicit_triplets_equal_the_oracle(distance, soft):
   points, _ = batches.random_batch(9)
   a, p, n = points[:4], points[4:8], points[8:]
   d = reference.DISTANCES[distance](points, points)
   triplets = [(i, i + 4, i + 8) for i in range(4)]
-  values, _ = reference.loss_and_gradient(d, triplets, MARGIN)
+  values, _ = reference.loss_and_gradient(d, triplets, MARGIN, soft)
   actual = triplet_loss(
-    a, p, n, margin=MARGIN, distance=distance, reduction="none"
+    a, p, n, margin=MARGIN, distance=distance, soft=soft, reduction="none"
   )
   np.testing.assert_allclose(actual, values, rtol=1e-5, atol=1e-6)
+
+
+def test_an_explicit_triplet_swapped_by_hand():
+  # d(P, N) = (1 - 2)² = 1 and (1 - 0.5)² = 0.25, where d(A, N) = 4 and 0.25:
+  # 1 - 1 + 2 and 1 - 0.25 + 2.
+  actual = triplet_loss(
+    ANCHORS, POSITIVES, NEGATIVES, margin=2, swap=True, reduction="none"
+  )
+  np.testing.assert_allclose(actual, [2.0, 2.75])
 
 
 def test_explicit_triplets_where_equals_deletion():

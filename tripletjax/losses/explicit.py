@@ -5,24 +5,12 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float
 
 from tripletjax.distances import check_embeddings, resolve_distance
+from tripletjax.losses.penalty import penalty
 from tripletjax.masks import check_vector
 from tripletjax.reductions import ReductionFn, reduce_totals, total
 from tripletjax.types import DistanceFn
-
-
-def hinge(
-  distance_ap: Float[Array, "..."],
-  distance_an: Float[Array, "..."],
-  margin: ArrayLike,
-) -> Float[Array, "..."]:
-  """`max(d_ap - d_an + margin, 0)`, with gradient 0 at the hinge itself."""
-  margin = jnp.asarray(margin, distance_ap.dtype)
-  value = distance_ap - distance_an + margin
-  # `value <= 0` and not `value > 0`, so that a NaN comes through.
-  return jnp.where(value <= 0, 0, value)
 
 
 def triplet_loss(
@@ -32,6 +20,8 @@ def triplet_loss(
   *,
   margin: ArrayLike = 0.2,
   distance: str | DistanceFn = "squared_euclidean",
+  soft: bool = False,
+  swap: bool = False,
   where: ArrayLike | None = None,
   reduction: str | ReductionFn = "mean",
 ) -> jax.Array:
@@ -48,6 +38,8 @@ def triplet_loss(
     margin: by how much a negative is to be farther than the positive, in the
       unit of the distance; a scalar, may be a tracer.
     distance: a name from `DISTANCES`, or a function.
+    soft: `softplus` in place of `max(., 0)`.
+    swap: takes the smaller of d(A, N) and d(P, N) (Balntas et al., 2016).
     where: False for triplets that are padding, `[T]`.
     reduction: a name from `REDUCTIONS`, a function of `Totals`, or "none".
 
@@ -77,9 +69,13 @@ def triplet_loss(
     where = check_vector(where, "where", integer=False, length=anchors.shape[0])
   distance_fn = resolve_distance(distance)
   rowwise = jax.vmap(lambda x, y: distance_fn(x[None], y[None])[0, 0])
-  values = hinge(
-    rowwise(anchors, positives), rowwise(anchors, negatives), margin
-  )
+  distance_ap = rowwise(anchors, positives)
+  distance_an = rowwise(anchors, negatives)
+  if swap:
+    distance_pn = rowwise(positives, negatives)
+    distance_an = jnp.minimum(distance_an, distance_pn)
+  margin = jnp.asarray(margin, distance_ap.dtype)
+  values = penalty(distance_ap - distance_an + margin, soft=soft)
   if reduction == "none":
     return values if where is None else jnp.where(where, values, 0)
   return reduce_totals(total(values, where), reduction)

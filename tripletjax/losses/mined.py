@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from tripletjax.distances import check_embeddings, resolve_distance
 from tripletjax.losses.bands import band_totals
-from tripletjax.losses.explicit import hinge
+from tripletjax.losses.penalty import penalty
 from tripletjax.masks import PairMasks, check_vector, pair_masks
 from tripletjax.miners import MINERS
 from tripletjax.reductions import (
@@ -33,6 +33,7 @@ def mined_triplet_loss(
   miner: str | MinerFn = "semi_hard",
   margin: ArrayLike = 0.2,
   distance: str | DistanceFn = "squared_euclidean",
+  soft: bool = False,
   reduction: str | ReductionFn = "mean_active",
   references: ArrayLike | None = None,
   reference_labels: ArrayLike | None = None,
@@ -52,6 +53,7 @@ def mined_triplet_loss(
     margin: by how much a negative is to be farther than the positive, in the
       unit of the distance; a scalar, may be a tracer.
     distance: a name from `DISTANCES`, or a function.
+    soft: `softplus` in place of `max(., 0)`; every triplet is then active.
     reduction: a name from `REDUCTIONS`, or a function of `Totals`.
     references: embeddings from which positives and negatives are taken,
       `[R, D]`; the anchors themselves when None.
@@ -107,7 +109,9 @@ def mined_triplet_loss(
     if key is None
     else jax.vmap(jax.random.fold_in, (None, 0))(key, sides.ids),
   )
-  totals = selection_totals(distances, sides.masks, selection, margin=margin)
+  totals = selection_totals(
+    distances, sides.masks, selection, margin=margin, soft=soft
+  )
   if axis_name is not None:
     totals = lax.psum(totals, axis_name)
   statistics = _statistics(
@@ -122,6 +126,7 @@ def selection_totals(
   selection: Selection,
   *,
   margin: ArrayLike,
+  soft: bool = False,
 ) -> Totals:
   """Totals over a selection, exact in value, gradient and counts.
 
@@ -130,6 +135,7 @@ def selection_totals(
     masks: which pairs are positive and negative, `[A, R]` each.
     selection: what a miner returned for these distances and masks.
     margin: a scalar, in the unit of the distances; may be a tracer.
+    soft: `softplus` in place of `max(., 0)`.
 
   Returns:
     Totals; their loss is NaN if a valid distance is NaN, selected or not.
@@ -138,13 +144,13 @@ def selection_totals(
   margin = jnp.asarray(margin, dtype)
   if isinstance(selection, GapBand):
     low, high = (jnp.asarray(end, dtype) for end in selection)
-    totals = band_totals(distances, *masks, low, high, margin)
+    totals = band_totals(distances, *masks, low, high, margin, soft)
   else:
-    values = hinge(
-      distances[selection.anchor, selection.positive],
-      distances[selection.anchor, selection.negative],
-      margin,
+    gap = (
+      distances[selection.anchor, selection.negative]
+      - distances[selection.anchor, selection.positive]
     )
+    values = penalty(margin - gap, soft=soft)
     totals = total(values, selection.where)
   # Comparisons with NaN are False, so that a miner drops such triplets: without
   # this a network that has diverged would report a loss of 0.

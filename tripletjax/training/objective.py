@@ -104,6 +104,7 @@ def make_loss(config: ConfigDict) -> LossFn:
     miner=config.loss.miner,
     distance=config.loss.distance,
     reduction=config.loss.reduction,
+    soft=config.loss.soft,
   )
 
 
