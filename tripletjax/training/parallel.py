@@ -7,6 +7,7 @@ copied to each device.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -52,7 +53,7 @@ def data_parallel(
   Returns:
     The wrapped function; its results have a device axis in front.
   """
-  count = step.__code__.co_argcount
+  count = len(inspect.signature(step).parameters)
   in_axes = tuple(None if i in replicated else 0 for i in range(count))
   return jax.pmap(
     step,
