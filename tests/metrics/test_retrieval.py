@@ -186,7 +186,7 @@ def test_compiles_once():
     (TypeError, "query_labels to be integer", {"query_labels": np.zeros(3)}),
     (ValueError, "query_labels of shape", {"query_labels": ids(0, 1)}),
     (ValueError, "together", {"gallery": np.zeros((3, 2), np.float32)}),
-    (ValueError, "expected distance", {"distance": "manhattan"}),
+    (ValueError, "expected distance", {"distance": "hamming"}),
     (
       ValueError,
       "gallery with 2 dimensions",
