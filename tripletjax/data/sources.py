@@ -184,9 +184,9 @@ def identity_counts(labels: np.ndarray) -> IdentityCounts:
     images=len(labels),
     identities=len(counts),
     lone=int((counts == 1).sum()),
-    smallest=int(counts.min()),
+    smallest=int(np.min(counts)),
     median=float(np.median(counts)),
-    largest=int(counts.max()),
+    largest=int(np.max(counts)),
   )
 
 

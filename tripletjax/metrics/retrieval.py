@@ -124,7 +124,9 @@ def _encode(
   )
   codes = codes.astype(np.int32)
   query_codes, gallery_codes = np.split(codes, [len(query_labels)])
-  counts = np.bincount(gallery_codes, minlength=codes.max(initial=0) + 1)
+  counts = np.bincount(
+    gallery_codes, minlength=int(np.max(codes, initial=0)) + 1
+  )
   return query_codes, gallery_codes, counts[query_codes].astype(np.int32)
 
 

@@ -210,7 +210,7 @@ def _curve_scores(
       allowed = int(Fraction(repr(float(rate))) * different)
       if allowed:
         cut = np.searchsorted(accepted_different, allowed, side="right") - 1
-        scores[_tar_key(rate)] = float(tar[cut])
+        scores[_tar_key(rate)] = float(tar[int(cut)])
   return scores | {
     "same_pairs": float(same),
     "different_pairs": float(different),
