@@ -45,8 +45,15 @@ def get_config(variant: str = "") -> ConfigDict:
   config.model.normalize = True
 
   config.loss = ConfigDict()
+  config.loss.name = "triplet"
   config.loss.miner = "semi_hard"
+  config.loss.triplets_per_anchor = 0  # a cap; 0 is none
+  config.loss.next_miner = ""  # a curriculum: another miner ...
+  config.loss.next_after = "50 percent"  # ... from here on
   config.loss.margin = 0.2
+  config.loss.margin_end = config.loss.get_oneway_ref("margin")  # may move ...
+  config.loss.margin_schedule = "linear"  # or "exponential"
+  config.loss.margin_duration = "100 percent"
   config.loss.distance = "squared_euclidean"
   config.loss.reduction = "mean_active"
   config.loss.soft = False  # softplus in place of max(., 0)

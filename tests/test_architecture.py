@@ -18,21 +18,26 @@ ALLOWED = {
   "distances": {"types", "registry"},
   "masks": {"types"},
   "reductions": {"types", "registry"},
-  "miners": {"types", "distances", "masks", "reductions"},
+  "folds": set(),
+  "searches": {"folds"},
+  "miners": {"types", "distances", "folds", "searches"},
   "losses": {
     "types",
     "registry",
     "distances",
     "masks",
     "reductions",
+    "folds",
     "miners",
   },
+  "dialects": {"types", "distances", "folds", "miners"},
   "metrics": {"types", "distances", "masks", "reductions", "errors"},
   "models": {"types", "distances"},
   "data": {"errors"},
   "checkpoint": {"errors"},
   "writers": {"errors"},
   "report": {"errors"},
+  "benchmark": {"errors", "distances", "miners", "losses"},
   "training": {
     "errors",
     "types",
@@ -55,6 +60,7 @@ ALLOWED = {
     "reductions",
     "miners",
     "losses",
+    "dialects",
   },
 }
 
@@ -68,7 +74,11 @@ OWNERS = {
   "ml_collections": {"training"},
   "optax": {"training"},
   "matplotlib": {"report", "data"},
-  "tensorflow": set(),
+  "tensorflow": {"benchmark"},
+  "tensorflow_addons": {"benchmark", "peers"},
+  "torch": {"benchmark", "peers"},
+  "pytorch_metric_learning": {"benchmark", "peers"},
+  "sentence_transformers": {"benchmark", "peers"},
   "absl": set(),
 }
 

@@ -4,28 +4,44 @@ Everything here is a pure function on arrays that jits, vmaps and
 differentiates. Training, data and reports are submodules, imported on demand.
 """
 
-from tripletjax.distances import DISTANCES, pairwise_distance
+from tripletjax.dialects import DIALECTS
+from tripletjax.distances import DISTANCES, normalized, pairwise_distance
 from tripletjax.errors import UserError
-from tripletjax.losses import mined_triplet_loss, triplet_loss
+from tripletjax.losses import LOSSES, mined_triplet_loss, triplet_loss
 from tripletjax.masks import PairMasks, pair_masks
 from tripletjax.miners import MINERS
-from tripletjax.reductions import REDUCTIONS, Totals
-from tripletjax.types import GapBand, MinerFn, Selection, Triplets
+from tripletjax.reductions import REDUCTIONS, RowTotals, Totals
+from tripletjax.types import (
+  EachPositive,
+  GapBand,
+  MinerFn,
+  Selection,
+  Slots,
+  Stages,
+  Triplets,
+)
 
 __version__ = "0.1.0"
 
 __all__ = [
+  "DIALECTS",
   "DISTANCES",
+  "LOSSES",
   "MINERS",
   "REDUCTIONS",
+  "EachPositive",
   "GapBand",
   "MinerFn",
   "PairMasks",
+  "RowTotals",
   "Selection",
+  "Slots",
+  "Stages",
   "Totals",
   "Triplets",
   "UserError",
   "mined_triplet_loss",
+  "normalized",
   "pair_masks",
   "pairwise_distance",
   "triplet_loss",

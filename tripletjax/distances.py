@@ -7,7 +7,8 @@ is coarser than the gaps that a miner compares.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +21,10 @@ from tripletjax.types import DistanceFn
 
 
 def squared_euclidean_distance(
-  x: Float[Array, "a d"], y: Float[Array, "r d"]
+  x: Float[Array, "a d"],
+  y: Float[Array, "r d"],
+  *,
+  precision: lax.PrecisionLike = lax.Precision.HIGHEST,
 ) -> Float[Array, "a r"]:
   """Squared Euclidean distance, `|x|² + |y|² - 2 x·y`.
 
@@ -29,28 +33,34 @@ def squared_euclidean_distance(
   value is 0 and the gradient that of the formula, so that points closer than
   the rounding error are still pushed apart.
   """
-  x, y = _at_least_float32(x), _at_least_float32(y)
+  x, y = at_least_float32(x), at_least_float32(y)
   squared = (
     jnp.sum(x * x, axis=1)[:, None]
     + jnp.sum(y * y, axis=1)[None, :]
-    - 2 * _dot(x, y)
+    - 2 * _dot(x, y, precision)
   )
   return squared - lax.stop_gradient(jnp.minimum(squared, 0))
 
 
 def euclidean_distance(
-  x: Float[Array, "a d"], y: Float[Array, "r d"]
+  x: Float[Array, "a d"],
+  y: Float[Array, "r d"],
+  *,
+  precision: lax.PrecisionLike = lax.Precision.HIGHEST,
 ) -> Float[Array, "a r"]:
   """Euclidean distance; its gradient at distance zero is zero."""
-  return _safe_sqrt(squared_euclidean_distance(x, y))
+  return _safe_sqrt(squared_euclidean_distance(x, y, precision=precision))
 
 
 def cosine_distance(
-  x: Float[Array, "a d"], y: Float[Array, "r d"]
+  x: Float[Array, "a d"],
+  y: Float[Array, "r d"],
+  *,
+  precision: lax.PrecisionLike = lax.Precision.HIGHEST,
 ) -> Float[Array, "a r"]:
   """Cosine distance, `1 - cos(x, y)`, in [0, 2]; a zero vector is at 1."""
-  x, y = _at_least_float32(x), _at_least_float32(y)
-  return 1 - _dot(l2_normalize(x), l2_normalize(y))
+  x, y = at_least_float32(x), at_least_float32(y)
+  return 1 - _dot(l2_normalize(x), l2_normalize(y), precision)
 
 
 def l2_normalize(x: Float[Array, "n d"]) -> Float[Array, "n d"]:
@@ -60,14 +70,20 @@ def l2_normalize(x: Float[Array, "n d"]) -> Float[Array, "n d"]:
 
 
 def dot_distance(
-  x: Float[Array, "a d"], y: Float[Array, "r d"]
+  x: Float[Array, "a d"],
+  y: Float[Array, "r d"],
+  *,
+  precision: lax.PrecisionLike = lax.Precision.HIGHEST,
 ) -> Float[Array, "a r"]:
   """The negative dot product, `-x·y`: smaller is more alike, not a metric."""
-  return -_dot(_at_least_float32(x), _at_least_float32(y))
+  return -_dot(at_least_float32(x), at_least_float32(y), precision)
 
 
 def angular_distance(
-  x: Float[Array, "a d"], y: Float[Array, "r d"]
+  x: Float[Array, "a d"],
+  y: Float[Array, "r d"],
+  *,
+  precision: lax.PrecisionLike = lax.Precision.HIGHEST,
 ) -> Float[Array, "a r"]:
   """The angle between the rows, radians in [0, π]; a zero vector is at π/2.
 
@@ -75,23 +91,31 @@ def angular_distance(
   7e-4 as 0 in float32; the gradient is 0 there, where that of arccos is
   infinite.
   """
-  cosine = 1 - cosine_distance(x, y)
-  inside = jnp.abs(cosine) < 1 - 2 * jnp.finfo(cosine.dtype).eps
+  cosine = 1 - cosine_distance(x, y, precision=precision)
+  outside = jnp.abs(cosine) >= 1 - 2 * jnp.finfo(cosine.dtype).eps
   # Double where: see `_safe_sqrt`.
-  angle = jnp.arccos(jnp.where(inside, cosine, 0))
-  return jnp.where(inside, angle, jnp.where(cosine > 0, 0, jnp.pi))
+  angle = jnp.arccos(jnp.where(outside, 0, cosine))
+  return jnp.where(outside, jnp.where(cosine > 0, 0, jnp.pi), angle)
 
 
-@jax.custom_vjp
 def manhattan_distance(
-  x: Float[Array, "a d"], y: Float[Array, "r d"]
+  x: Float[Array, "a d"],
+  y: Float[Array, "r d"],
+  *,
+  precision: lax.PrecisionLike = lax.Precision.HIGHEST,
 ) -> Float[Array, "a r"]:
   """Manhattan distance, `Σ |x_i - y_i|`; its gradient at equality is 0.
 
   One dimension at a time, forwards and backwards: there is no `[A, R, D]`
-  array.
+  array, and no product that `precision` would be for.
   """
-  x, y = _at_least_float32(x), _at_least_float32(y)
+  del precision
+  return _manhattan(x, y)
+
+
+@jax.custom_vjp
+def _manhattan(x: jax.Array, y: jax.Array) -> jax.Array:
+  x, y = at_least_float32(x), at_least_float32(y)
 
   def add(total: jax.Array, columns: tuple) -> tuple[jax.Array, None]:
     return total + jnp.abs(_differences(columns)), None
@@ -101,7 +125,7 @@ def manhattan_distance(
 
 
 def _manhattan_forward(x: jax.Array, y: jax.Array) -> tuple:
-  return manhattan_distance(x, y), (x, y)
+  return _manhattan(x, y), (x, y)
 
 
 def _manhattan_backward(residuals: tuple, cotangent: jax.Array) -> tuple:
@@ -111,12 +135,12 @@ def _manhattan_backward(residuals: tuple, cotangent: jax.Array) -> tuple:
     slopes = cotangent * jnp.sign(_differences(columns))
     return slopes.sum(axis=1), -slopes.sum(axis=0)
 
-  columns = (_at_least_float32(x).T, _at_least_float32(y).T)
+  columns = (at_least_float32(x).T, at_least_float32(y).T)
   by_x, by_y = lax.map(one_dimension, columns)
   return by_x.T.astype(x.dtype), by_y.T.astype(y.dtype)
 
 
-manhattan_distance.defvjp(_manhattan_forward, _manhattan_backward)
+_manhattan.defvjp(_manhattan_forward, _manhattan_backward)
 
 
 def _differences(columns: tuple[jax.Array, jax.Array]) -> jax.Array:
@@ -138,6 +162,7 @@ def pairwise_distance(
   y: ArrayLike | None = None,
   *,
   distance: str | DistanceFn = "squared_euclidean",
+  precision: lax.PrecisionLike = None,
 ) -> Float[Array, "a r"]:
   """Distances between all rows of `x` and all rows of `y`.
 
@@ -145,6 +170,7 @@ def pairwise_distance(
     x: embeddings, `[A, D]`, floating.
     y: other embeddings, `[R, D]`; `x` itself when None.
     distance: a name from `DISTANCES`, or a function of `x` and `y`.
+    precision: of the matrix product of a named distance; `HIGHEST` when None.
 
   Returns:
     Distances, `[A, R]`, float32 (float64 for float64 embeddings).
@@ -162,12 +188,47 @@ def pairwise_distance(
     raise ValueError(
       f"expected y with {x.shape[1]} dimensions like x, got {y.shape[1]}"
     )
-  return resolve_distance(distance)(x, y)
+  return resolve_distance(distance, precision=precision)(x, y)
 
 
-def resolve_distance(distance: str | DistanceFn) -> DistanceFn:
-  """The distance that a name stands for; a function is itself."""
-  return resolve(distance, DISTANCES, "distance")
+def resolve_distance(
+  distance: str | DistanceFn, *, precision: lax.PrecisionLike = None
+) -> DistanceFn:
+  """The distance that a name stands for; a function is itself.
+
+  Args:
+    distance: a name from `DISTANCES`, or a function.
+    precision: of the matrix product of a named distance; `HIGHEST` when None.
+
+  Raises:
+    ValueError: the name is unknown, or a precision is given for a function.
+  """
+  function: Callable[..., jax.Array] = resolve(distance, DISTANCES, "distance")
+  if precision is None:
+    return function
+  if callable(distance):
+    raise ValueError(
+      f"expected precision with a named distance only, got {distance!r}"
+    )
+  return functools.partial(function, precision=precision)
+
+
+def normalized(distance: str | DistanceFn) -> DistanceFn:
+  """A distance between the L2-normalised rows, on the unit sphere.
+
+  >>> points = jnp.array([[3.0, 0.0], [0.0, 0.5]])
+  >>> pairwise_distance(points, distance=normalized("squared_euclidean"))
+  Array([[0., 2.],
+         [2., 0.]], dtype=float32)
+  """
+  function = resolve_distance(distance)
+
+  def on_the_sphere(x: jax.Array, y: jax.Array) -> jax.Array:
+    return function(
+      l2_normalize(at_least_float32(x)), l2_normalize(at_least_float32(y))
+    )
+
+  return on_the_sphere
 
 
 def check_embeddings(embeddings: ArrayLike, name: str) -> jax.Array:
@@ -182,17 +243,21 @@ def check_embeddings(embeddings: ArrayLike, name: str) -> jax.Array:
   return array
 
 
-def _at_least_float32(x: jax.Array) -> jax.Array:
-  # bfloat16 has 8 bits of mantissa: |x|² - 2 x·y would lose small distances.
+def at_least_float32(x: Float[Array, "..."]) -> Float[Array, "..."]:
+  """The array in float32, or in float64 if it is.
+
+  bfloat16 has 8 bits of mantissa: `|x|² - 2 x·y` would lose small distances.
+  """
   return x if x.dtype.itemsize >= 4 else x.astype(jnp.float32)
 
 
-def _dot(x: jax.Array, y: jax.Array) -> jax.Array:
-  return jnp.matmul(x, y.T, precision=lax.Precision.HIGHEST)
+def _dot(x: jax.Array, y: jax.Array, precision: lax.PrecisionLike) -> jax.Array:
+  return jnp.matmul(x, y.T, precision=precision)
 
 
 def _safe_sqrt(squared: jax.Array) -> jax.Array:
   # Double where: sqrt'(0) is infinite, and inf * 0 would be NaN in the gradient
   # of the branch that was not taken.
-  positive = squared > 0
-  return jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1)), 0)
+  # `<= 0` and not `> 0`, so that a NaN comes through.
+  zero = squared <= 0
+  return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, squared)))

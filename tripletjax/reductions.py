@@ -19,20 +19,39 @@ from jaxtyping import Array, Bool, Float
 from tripletjax.registry import resolve
 
 
-class Totals(NamedTuple):
-  """What is added up over a set of triplets; scalars.
+class RowTotals(NamedTuple):
+  """What is added up over the terms of each anchor; `[A]` each.
 
+  A term is what a loss adds up: a triplet, a pair, or the anchor itself.
   Counts are floating: a batch of 8,192 has more triplets than an int32 holds.
 
   Attributes:
-    loss: sum of the triplets' losses.
-    selected: number of triplets.
-    active: number of triplets whose loss is above 0.
+    loss: sum of the terms.
+    selected: number of terms.
+    active: number of terms above 0.
+  """
+
+  loss: Float[Array, " a"]
+  selected: Float[Array, " a"]
+  active: Float[Array, " a"]
+
+
+class Totals(NamedTuple):
+  """What is added up over a batch; scalars.
+
+  Attributes:
+    loss: sum of the terms (of the triplets' losses).
+    selected: number of terms.
+    active: number of terms above 0.
+    pairs: number of positive pairs of the batch, selected or not.
+    anchors: number of anchors that aren't padding, selected or not.
   """
 
   loss: Float[Array, ""]
   selected: Float[Array, ""]
   active: Float[Array, ""]
+  pairs: Float[Array, ""]
+  anchors: Float[Array, ""]
 
 
 ReductionFn = Callable[[Totals], jax.Array]
@@ -53,17 +72,29 @@ def mean_active_reduction(totals: Totals) -> Float[Array, ""]:
   return safe_divide(totals.loss, totals.active)
 
 
+def per_pair_reduction(totals: Totals) -> Float[Array, ""]:
+  """The sum, divided by the number of positive pairs of the batch."""
+  return safe_divide(totals.loss, totals.pairs)
+
+
+def per_anchor_reduction(totals: Totals) -> Float[Array, ""]:
+  """The sum, divided by the number of anchors, those without a triplet too."""
+  return safe_divide(totals.loss, totals.anchors)
+
+
 REDUCTIONS: Mapping[str, ReductionFn] = {
   "sum": sum_reduction,
   "mean": mean_reduction,
   "mean_active": mean_active_reduction,
+  "per_pair": per_pair_reduction,
+  "per_anchor": per_anchor_reduction,
 }
 
 
 def total(
   values: Float[Array, "..."], where: Bool[Array, "..."] | None = None
 ) -> Totals:
-  """Totals of the losses of single triplets.
+  """Totals of the losses of single triplets, each a pair and an anchor.
 
   Args:
     values: losses, of any shape, not negative.
@@ -71,11 +102,9 @@ def total(
   """
   selected = jnp.ones(values.shape, bool) if where is None else where
   values = jnp.where(selected, values, 0)
-  return Totals(
-    jnp.sum(values),
-    jnp.sum(selected, dtype=values.dtype),
-    jnp.sum(values > 0, dtype=values.dtype),
-  )
+  count = jnp.sum(selected, dtype=values.dtype)
+  active = jnp.sum(values > 0, dtype=values.dtype)
+  return Totals(jnp.sum(values), count, active, pairs=count, anchors=count)
 
 
 def reduce_totals(
@@ -91,6 +120,12 @@ def reduce_totals(
   """
   if axis_name is not None:
     totals = lax.psum(totals, axis_name)
+  if not callable(reduction) and reduction not in REDUCTIONS:
+    # "none" is the callers': they have what isn't reduced.
+    raise ValueError(
+      f"expected reduction to be one of none, {', '.join(REDUCTIONS)}, "
+      f"got {reduction!r}"
+    )
   return resolve(reduction, REDUCTIONS, "reduction")(totals)
 
 

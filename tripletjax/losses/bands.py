@@ -1,125 +1,163 @@
-"""The exact loss of every triplet in a band of gaps, without listing them.
+"""Every triplet of a band of gaps, without listing them.
 
-For one anchor, a positive at distance `t` and a negative at `d` have the gap
-`d - t` and the loss `max(margin - gap, 0)`. The gradient with respect to `d` is
-minus the number of active positives, with respect to `t` plus the number of
-active negatives: two count matrices (sums of slopes, where the loss is soft).
-Both come out of one pass over the positives: `O(A R K)` work and `O(A R)`
-memory, where the cube takes `O(A R R)`.
+For one anchor, a positive at distance `t` and a negative at `d` cost
+`max(margin - (d - t), 0)`: the gradient by `d` is minus the number of active
+positives, by `t` the number of active negatives, and the value follows from
+these counts. So a band takes `O(A R K)` compares and `O(A R)` memory where the
+cube takes `O(A R R)`.
 """
 
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+import math
+import operator
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Bool, Float
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
 
+from tripletjax.folds import count_thresholds, count_where, row_count, row_sum
+from tripletjax.losses.costs import BlockValues, Costs, no_costs
 from tripletjax.losses.penalty import penalty, slope
-from tripletjax.miners.slots import Slot, over_positives
-from tripletjax.reductions import Totals
+from tripletjax.masks import PairMasks
+from tripletjax.miners.slots import over_positives
+from tripletjax.reductions import RowTotals
+from tripletjax.types import GapBand, Slots
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(6,))
-def band_totals(
-  distances: Float[Array, "a r"],
-  positive_mask: Bool[Array, "a r"],
-  negative_mask: Bool[Array, "a r"],
-  low: Float[Array, ""],
-  high: Float[Array, ""],
-  margin: Float[Array, ""],
-  soft: bool,
-) -> Totals:
-  """Totals over the triplets with `low < d_an - d_ap <= high`.
-
-  Differentiable in `distances` and in `margin`; the counts have no gradient.
-  """
-  return _sweep(
-    distances, positive_mask, negative_mask, low, high, margin, soft
-  ).totals
-
-
-class _Sums(NamedTuple):
-  """Totals, and the gradient of their loss.
+class _Counts(NamedTuple):
+  """What the pass over the positives adds up for a band.
 
   Attributes:
-    totals: of the triplets so far.
-    by_distance: `[A, R]`.
-    by_margin: a scalar.
+    active_positives: of each negative, `[A, R]`.
+    by_positive: `[A, R]`, at each positive the number of its active negatives.
+    level: `[A]`, the active triplets' `margin + d_ap`.
+    selected: `[A]`.
   """
 
-  totals: Totals
-  by_distance: Float[Array, "a r"]
-  by_margin: Float[Array, ""]
+  active_positives: jax.Array
+  by_positive: jax.Array
+  level: jax.Array
+  selected: jax.Array
 
 
-def _sweep(
-  distances: jax.Array,
-  positive_mask: jax.Array,
-  negative_mask: jax.Array,
-  low: jax.Array,
-  high: jax.Array,
-  margin: jax.Array,
-  soft: bool,
-) -> _Sums:
+def counted_band(band: GapBand, rows: BlockValues) -> Costs:
+  """By the hinge and without a further condition: counts are all there is."""
+  distances, margin = rows.distances, rows.margin
   dtype = distances.dtype
+  negatives = jnp.where(rows.masks.negative, distances, jnp.nan)
+  index = jnp.arange(distances.shape[0])[:, None]
+  everything = _is_infinite(band.low) and _is_infinite(band.high)
 
-  def body(slot: Slot, sums: _Sums) -> _Sums:
-    gap = distances - slot.distance_ap
-    present = slot.where.any(axis=1, keepdims=True)
-    selected = negative_mask & present & (gap > low) & (gap <= high)
-    values = jnp.where(selected, penalty(margin - gap, soft=soft), 0)
-    slopes = jnp.where(selected, slope(margin - gap, soft=soft), 0)
-    by_positive = jnp.sum(slopes, axis=1, keepdims=True)
-    by_distance = sums.by_distance - slopes
-    return _Sums(
-      Totals(
-        sums.totals.loss + jnp.sum(values),
-        sums.totals.selected + jnp.sum(selected, dtype=dtype),
-        sums.totals.active + jnp.sum(values > 0, dtype=dtype),
+  def selected(distance_an: jax.Array, distance_ap: jax.Array) -> jax.Array:
+    return _in_band(distance_an - distance_ap, band, dtype)
+
+  def active(distance_an: jax.Array, distance_ap: jax.Array) -> jax.Array:
+    gap = distance_an - distance_ap
+    if everything:
+      return gap < margin
+    return (gap < margin) & _in_band(gap, band, dtype)
+
+  def body(slots: Slots, counts: _Counts) -> _Counts:
+    beside = count_where(negatives, slots.distance_ap, active).astype(dtype)
+    level = jnp.where(beside > 0, beside * (slots.distance_ap + margin), 0)
+    if everything:
+      chosen = jnp.zeros_like(beside)
+    else:
+      chosen = count_where(negatives, slots.distance_ap, selected).astype(dtype)
+    return _Counts(
+      counts.active_positives
+      + count_thresholds(negatives, slots.distance_ap, active),
+      counts.by_positive.at[index, slots.column].add(
+        beside, mode="promise_in_bounds"
       ),
-      jnp.where(slot.where, by_distance + by_positive, by_distance),
-      sums.by_margin + jnp.sum(by_positive),
+      counts.level + jnp.sum(level, axis=1),
+      counts.selected + jnp.sum(chosen, axis=1),
     )
 
-  zero = jnp.zeros((), dtype)
-  initial = _Sums(Totals(zero, zero, zero), jnp.zeros_like(distances), zero)
-  return over_positives(body, initial, distances, positive_mask)
-
-
-def _forward(
-  distances: jax.Array,
-  positive_mask: jax.Array,
-  negative_mask: jax.Array,
-  low: jax.Array,
-  high: jax.Array,
-  margin: jax.Array,
-  soft: bool,
-) -> tuple[Totals, tuple[Any, ...]]:
-  sums = _sweep(
-    distances, positive_mask, negative_mask, low, high, margin, soft
+  zeros = jnp.zeros_like(distances[:, 0])
+  counts = over_positives(
+    body,
+    _Counts(
+      jnp.zeros(distances.shape, jnp.int32),
+      jnp.zeros_like(distances),
+      zeros,
+      zeros,
+    ),
+    distances,
+    rows.masks.positive,
+    rows.candidates,
   )
-  return sums.totals, (sums.by_distance, sums.by_margin)
-
-
-def _backward(
-  soft: bool, residuals: tuple[Any, ...], cotangent: Totals
-) -> tuple[Any, ...]:
-  del soft
-  by_distance, by_margin = residuals
-  zero = jnp.zeros_like(cotangent.loss)
-  no_gradient = np.zeros(by_distance.shape, jax.dtypes.float0)
-  return (
-    by_distance * cotangent.loss,
-    no_gradient,
-    no_gradient,
-    zero,
-    zero,
-    by_margin * cotangent.loss,
+  active_positives = counts.active_positives.astype(dtype)
+  reached = jnp.where(active_positives > 0, active_positives * distances, 0)
+  number = row_sum(active_positives)
+  chosen = counts.selected
+  if everything:
+    chosen = valid_triplets(rows.masks, dtype)
+  # Rounding may leave a sum of nothing but tiny losses below 0.
+  loss = jnp.maximum(counts.level - row_sum(reached), 0)
+  return Costs(
+    RowTotals(loss, chosen, number),
+    counts.by_positive - active_positives,
+    number,
   )
 
 
-band_totals.defvjp(_forward, _backward)
+def swept_band(band: GapBand, rows: BlockValues) -> Costs:
+  """One positive a step, with any condition and any penalty."""
+  distances, margin = rows.distances, rows.margin
+  dtype = distances.dtype
+  index = jnp.arange(distances.shape[0])[:, None]
+
+  def body(slots: Slots, costs: Costs) -> Costs:
+    gap = distances - slots.distance_ap
+    where = rows.masks.negative & _in_band(gap, band, dtype)
+    where &= ~jnp.isnan(slots.distance_ap)
+    if band.keep is not None:
+      where &= band.keep(slots)
+    values = jnp.where(where, penalty(margin - gap, soft=rows.soft), 0)
+    slopes = jnp.where(where, slope(margin - gap, soft=rows.soft), 0)
+    by_positive = row_sum(slopes)
+    return Costs(
+      RowTotals(
+        costs.totals.loss + row_sum(values),
+        costs.totals.selected + row_count(where).astype(dtype),
+        costs.totals.active + row_count(values > 0).astype(dtype),
+      ),
+      (costs.by_distance - slopes)
+      .at[index, slots.column]
+      .add(by_positive[:, None], mode="promise_in_bounds"),
+      costs.by_margin + by_positive,
+    )
+
+  return over_positives(
+    body,
+    no_costs(distances),
+    distances,
+    rows.masks.positive,
+    rows.candidates,
+    chunk=1,
+  )
+
+
+def valid_triplets(masks: PairMasks, dtype: jnp.dtype) -> Float[Array, " a"]:
+  """How many triplets each anchor has."""
+  positives, negatives = row_count(masks.positive), row_count(masks.negative)
+  return positives.astype(dtype) * negatives.astype(dtype)
+
+
+def _in_band(gap: jax.Array, band: GapBand, dtype: jnp.dtype) -> jax.Array:
+  # An end that is infinite costs nothing.
+  conditions = []
+  if not _is_infinite(band.low):
+    conditions.append(gap > jnp.asarray(band.low, dtype))
+  if not _is_infinite(band.high):
+    conditions.append(gap <= jnp.asarray(band.high, dtype))
+  return functools.reduce(operator.and_, conditions or [~jnp.isnan(gap)])
+
+
+def _is_infinite(end: ArrayLike) -> bool:
+  return isinstance(end, float) and math.isinf(end)

@@ -15,9 +15,19 @@ from tripletjax.miners.bands import (
   all_semi_hard,
   all_triplets,
 )
-from tripletjax.miners.hard import batch_hard
+from tripletjax.miners.calling import call_miner
+from tripletjax.miners.combine import capped, curriculum
+from tripletjax.miners.draws import (
+  random_negative,
+  random_semi_hard,
+  random_violating,
+)
+from tripletjax.miners.grid import one_triplet
+from tripletjax.miners.hard import batch_hard, hardest_negative, n_hardest
 from tripletjax.miners.listing import list_triplets
-from tripletjax.miners.semi_hard import random_semi_hard, semi_hard
+from tripletjax.miners.pairs import angular, multi_similarity, pair_margin
+from tripletjax.miners.semi_hard import semi_hard
+from tripletjax.miners.weighted import distance_weighted
 from tripletjax.types import MinerFn
 
 MINERS: Mapping[str, MinerFn] = {
@@ -28,6 +38,31 @@ MINERS: Mapping[str, MinerFn] = {
   "batch_hard": batch_hard,
   "semi_hard": semi_hard,
   "random_semi_hard": random_semi_hard,
+  "random_violating": random_violating,
+  "random": random_negative,
+  "hardest_negative": hardest_negative,
+  "n_hardest": n_hardest,
+  "distance_weighted": distance_weighted,
+  "multi_similarity": multi_similarity,
+  "pair_margin": pair_margin,
+  "angular": angular,
+  "easy_positive": one_triplet("easy", "hard"),
+  "easy_positive_semi_hard_negative": one_triplet("easy", "semi_hard"),
+  "easy_positive_easy_negative": one_triplet("easy", "easy"),
+  "easy_positive_random_negative": one_triplet("easy", "random"),
+  "hard_positive_semi_hard_negative": one_triplet("hard", "semi_hard"),
+  "hard_positive_easy_negative": one_triplet("hard", "easy"),
+  "hard_positive_random_negative": one_triplet("hard", "random"),
+  "semi_hard_positive_hard_negative": one_triplet("semi_hard", "hard"),
+  "semi_hard_positive_semi_hard_negative": one_triplet(
+    "semi_hard", "semi_hard"
+  ),
+  "semi_hard_positive_easy_negative": one_triplet("semi_hard", "easy"),
+  "semi_hard_positive_random_negative": one_triplet("semi_hard", "random"),
+  "random_positive_hard_negative": one_triplet("random", "hard"),
+  "random_positive_semi_hard_negative": one_triplet("random", "semi_hard"),
+  "random_positive_easy_negative": one_triplet("random", "easy"),
+  "random_positive_random_negative": one_triplet("random", "random"),
 }
 
 
@@ -37,8 +72,20 @@ __all__ = [
   "all_hard",
   "all_semi_hard",
   "all_triplets",
+  "angular",
   "batch_hard",
+  "call_miner",
+  "capped",
+  "curriculum",
+  "distance_weighted",
+  "hardest_negative",
   "list_triplets",
+  "multi_similarity",
+  "n_hardest",
+  "one_triplet",
+  "pair_margin",
+  "random_negative",
   "random_semi_hard",
+  "random_violating",
   "semi_hard",
 ]

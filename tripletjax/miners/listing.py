@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from tripletjax.types import GapBand, Selection
+from tripletjax.miners.slots import candidates_by_mask
+from tripletjax.types import (
+  EachPositive,
+  GapBand,
+  Selection,
+  Slots,
+  Stages,
+  Triplets,
+)
 
 
 def list_triplets(
@@ -25,21 +35,53 @@ def list_triplets(
   Returns:
     Integer `[T, 3]`: anchor row, positive column, negative column.
   """
-  if not isinstance(selection, GapBand):
-    where = np.asarray(selection.where)
-    indices = np.broadcast_arrays(
-      *(np.asarray(part) for part in selection[:3]), where
-    )[:3]
-    return np.stack([index[where] for index in indices], axis=-1)
-  distances = np.asarray(distances)
-  positive_mask, negative_mask = map(np.asarray, (positive_mask, negative_mask))
-  low, high = np.asarray(selection.low), np.asarray(selection.high)
-  rows = []
-  for anchor, row in enumerate(distances):
-    positives = np.flatnonzero(positive_mask[anchor])
-    negatives = np.flatnonzero(negative_mask[anchor])
-    gap = row[negatives][None, :] - row[positives][:, None]
-    p, n = np.nonzero((gap > low) & (gap <= high))
-    anchors = np.full(len(p), anchor)
-    rows.append(np.stack([anchors, positives[p], negatives[n]], axis=-1))
-  return np.concatenate(rows) if rows else np.zeros((0, 3), int)
+  distances, positive_mask = jnp.asarray(distances), jnp.asarray(positive_mask)
+  while isinstance(selection, Stages):
+    selection = selection.selections[int(np.asarray(selection.stage))]()
+  if isinstance(selection, GapBand):
+    return _list_band(
+      distances, positive_mask, np.asarray(negative_mask), selection
+    )
+  if isinstance(selection, EachPositive):
+    slots = all_slots(distances, positive_mask)
+    negative, where = selection.choose(slots)
+    where &= ~jnp.isnan(slots.distance_ap)
+    anchor = jnp.arange(len(negative))[:, None]
+    selection = Triplets(anchor, slots.column, negative, where)
+  a, p, n, taken = np.broadcast_arrays(*map(np.asarray, selection))
+  return np.stack([a[taken], p[taken], n[taken]], axis=-1)
+
+
+def all_slots(distances: jax.Array, positive_mask: jax.Array) -> Slots:
+  """All positives of all anchors as one chunk of slots, `[A, R]`."""
+  candidates = candidates_by_mask(positive_mask)
+  number = jnp.broadcast_to(
+    jnp.arange(distances.shape[1], dtype=jnp.int32), distances.shape
+  )
+  distance_ap = jnp.take_along_axis(distances, candidates.order, axis=1)
+  present = number < candidates.counts[:, None]
+  return Slots(
+    jnp.where(present, distance_ap, jnp.nan), candidates.order, number
+  )
+
+
+def _list_band(
+  distances: jax.Array,
+  positive_mask: jax.Array,
+  negative_mask: np.ndarray,
+  band: GapBand,
+) -> np.ndarray:
+  low, high = np.asarray(band.low), np.asarray(band.high)
+  slots = all_slots(distances, positive_mask)
+  triplets = []
+  for s in range(int(positive_mask.sum(axis=1).max(initial=0))):
+    one = Slots(*(part[:, s : s + 1] for part in slots))
+    gap = np.asarray(distances) - np.asarray(one.distance_ap)
+    where = negative_mask & (gap > low) & (gap <= high)
+    if band.keep is not None:
+      where &= np.asarray(band.keep(one))
+    anchor, negative = np.nonzero(where)
+    positive = np.asarray(one.column)[anchor, 0]
+    triplets.append(np.stack([anchor, positive, negative], axis=-1))
+  listed = np.concatenate([np.zeros((0, 3), int), *triplets])
+  return listed[np.argsort(listed[:, 0], kind="stable")]

@@ -13,7 +13,8 @@ from tripletjax.data.pipeline import Batch
 from tripletjax.data.sources import Source
 from tripletjax.distances import DISTANCES
 from tripletjax.masks import pair_masks
-from tripletjax.miners import MINERS, list_triplets
+from tripletjax.miners import MINERS, call_miner, list_triplets
+from tripletjax.types import Embeddings
 
 
 def save_evaluation(path: Path, source: Source, embeddings: np.ndarray) -> None:
@@ -54,12 +55,14 @@ def save_triplets(
   )
   masks = pair_masks(batch["label"], ids=batch["id"])
   key = jax.random.key(config.seed)
-  selection = MINERS[config.loss.miner](
+  selection = call_miner(
+    MINERS[config.loss.miner],
     distances,
     masks.positive,
     masks.negative,
     margin=config.loss.margin,
     key=jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.asarray(batch["id"])),
+    embeddings=Embeddings(jnp.asarray(embeddings), jnp.asarray(embeddings)),
   )
   triplets = list_triplets(distances, masks.positive, masks.negative, selection)
   a, p, n = np.random.default_rng(config.seed).permutation(triplets).T

@@ -3,25 +3,40 @@
 from __future__ import annotations
 
 import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
 
+import jax
 import optax
 from flax import linen as nn
+from jax.typing import ArrayLike
 from ml_collections import ConfigDict
 
 from tripletjax.data.augment import random_affine
 from tripletjax.distances import DISTANCES
 from tripletjax.errors import UserError
-from tripletjax.losses import mined_triplet_loss
-from tripletjax.miners import MINERS
+from tripletjax.losses import LOSSES
+from tripletjax.miners import MINERS, capped, curriculum
 from tripletjax.models import MODELS
 from tripletjax.reductions import REDUCTIONS
 from tripletjax.training.step import AugmentFn, LossFn
+from tripletjax.types import MinerFn
 
-CHOICES = {
+CHOICES: Mapping[str, Mapping[str, Any]] = {
+  "loss.name": LOSSES,
   "loss.miner": MINERS,
   "loss.distance": DISTANCES,
   "loss.reduction": REDUCTIONS,
   "model.name": MODELS,
+}
+
+# How the margin moves from `loss.margin` (a factor of 1) to another factor.
+MARGIN_SCHEDULES: Mapping[str, Callable[[float, int], optax.Schedule]] = {
+  "linear": lambda end, steps: optax.linear_schedule(1.0, end, steps),
+  "exponential": lambda end, steps: optax.exponential_decay(
+    1.0, steps, end, end_value=end
+  ),
 }
 
 # Fields and what they have to be above, or at least.
@@ -37,6 +52,8 @@ POSITIVE = (
 NOT_NEGATIVE = (
   "seed",
   "loss.margin",
+  "loss.margin_end",
+  "loss.triplets_per_anchor",
   "augment.rotation",
   "augment.scale",
   "augment.shear",
@@ -62,6 +79,7 @@ def check_config(config: ConfigDict) -> None:
     # `not >=` and not `<`, so that a NaN is refused.
     if not 0 <= _get(config, field) < float("inf"):
       raise UserError(f"{field}: expected 0 or more, got {_get(config, field)}")
+  _check_loss(config.loss)
   features = config.model.features
   if not features or not all(isinstance(f, int) and f > 0 for f in features):
     raise UserError(
@@ -69,6 +87,24 @@ def check_config(config: ConfigDict) -> None:
       f"got {tuple(features)}"
     )
   _check_evaluation(config.evaluation)
+
+
+def _check_loss(loss: ConfigDict) -> None:
+  if loss.next_miner and loss.next_miner not in MINERS:
+    raise UserError(
+      'loss.next_miner: expected "" or one of '
+      f"{', '.join(MINERS)}, got {loss.next_miner!r}"
+    )
+  if loss.margin_schedule not in MARGIN_SCHEDULES:
+    raise UserError(
+      "loss.margin_schedule: expected one of "
+      f"{', '.join(MARGIN_SCHEDULES)}, got {loss.margin_schedule!r}"
+    )
+  if loss.margin != loss.margin_end and not loss.margin > 0 < loss.margin_end:
+    raise UserError(
+      "loss.margin_end: expected margins above 0 to move between, got "
+      f"{loss.margin} and {loss.margin_end}"
+    )
 
 
 def _check_evaluation(evaluation: ConfigDict) -> None:
@@ -97,15 +133,67 @@ def make_model(config: ConfigDict, *, axis_name: str) -> nn.Module:
   )
 
 
-def make_loss(config: ConfigDict) -> LossFn:
-  """The loss of a batch; the margin is left to be an argument."""
-  return functools.partial(
-    mined_triplet_loss,
-    miner=config.loss.miner,
-    distance=config.loss.distance,
-    reduction=config.loss.reduction,
-    soft=config.loss.soft,
+def make_loss(
+  config: ConfigDict, *, next_after: int, margin_steps: int
+) -> LossFn:
+  """The loss of a batch at a step; the margin is left to be an argument.
+
+  Args:
+    config: the whole config.
+    next_after: the step from which on `loss.next_miner` mines.
+    margin_steps: how many steps the margin takes to `loss.margin_end`.
+  """
+  loss_fn = LOSSES[config.loss.name]
+  accepted = inspect.signature(loss_fn).parameters
+  margin_factor = make_margin_factor(config, steps=margin_steps)
+
+  def loss_at_step(
+    embeddings: jax.Array,
+    labels: jax.Array,
+    *,
+    margin: jax.Array,
+    step: jax.Array,
+    **keywords: Any,
+  ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    if "margin" in accepted:
+      keywords["margin"] = margin * margin_factor(step)
+    if "miner" in accepted:
+      miner = make_miner(config, next_after=next_after)
+      keywords |= {"miner": miner(step), "soft": config.loss.soft}
+    return loss_fn(
+      embeddings,
+      labels,
+      distance=config.loss.distance,
+      reduction=config.loss.reduction,
+      **keywords,
+    )
+
+  return loss_at_step
+
+
+def make_miner(
+  config: ConfigDict, *, next_after: int
+) -> Callable[[ArrayLike], MinerFn]:
+  """The miner of a step."""
+
+  def miner(name: str) -> MinerFn:
+    if not config.loss.triplets_per_anchor:
+      return MINERS[name]
+    return capped(MINERS[name], config.loss.triplets_per_anchor)
+
+  if not config.loss.next_miner:
+    return lambda step: miner(config.loss.miner)
+  return curriculum(
+    [miner(config.loss.miner), miner(config.loss.next_miner)], [next_after]
   )
+
+
+def make_margin_factor(config: ConfigDict, *, steps: int) -> optax.Schedule:
+  """The margin of a step, as a multiple of `loss.margin`."""
+  start, end = config.loss.margin, config.loss.margin_end
+  if start == end:
+    return optax.constant_schedule(1.0)
+  return MARGIN_SCHEDULES[config.loss.margin_schedule](end / start, steps)
 
 
 def make_augment(config: ConfigDict) -> AugmentFn:

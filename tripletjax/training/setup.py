@@ -30,6 +30,8 @@ class Schedule(NamedTuple):
   log: int
   evaluate: int
   checkpoint: int
+  next_miner: int
+  margin: int
 
 
 class Run(NamedTuple):
@@ -83,7 +85,11 @@ def prepare_run(
     say(line)
   run_folder.claim(workdir, config)
   train_step = make_train_step(
-    objective.make_loss(config),
+    objective.make_loss(
+      config,
+      next_after=schedule.next_miner,
+      margin_steps=schedule.margin,
+    ),
     objective.make_augment(config),
     axis_name=parallel.AXIS,
   )
@@ -127,6 +133,10 @@ def make_schedule(config: ConfigDict, batches_per_epoch: int) -> Schedule:
     log=max(steps("log.every", config.log.every, total), 1),
     evaluate=steps("evaluation.every", config.evaluation.every, total),
     checkpoint=steps("checkpoint.every", config.checkpoint.every, total),
+    next_miner=steps("loss.next_after", config.loss.next_after, total),
+    margin=max(
+      steps("loss.margin_duration", config.loss.margin_duration, total), 1
+    ),
   )
 
 

@@ -28,8 +28,8 @@ def make_train_step(
   """The step of one device, to be run on all devices of `axis_name`.
 
   Args:
-    loss_fn: `(embeddings, labels, ids=, margin=, key=, axis_name=)` to the
-      loss of the global batch and its statistics.
+    loss_fn: `(embeddings, labels, ids=, margin=, key=, axis_name=, step=)` to
+      the loss of the global batch and its statistics.
     augment_fn: `(images, keys)` to images.
     axis_name: the axis of devices.
 
@@ -66,6 +66,7 @@ def make_train_step(
         margin=margin,
         key=miner_key,
         axis_name=axis_name,
+        step=state.step,
       )
       return loss, (updates.get("batch_stats", {}), statistics)
 
@@ -76,7 +77,7 @@ def make_train_step(
     state = state.apply_gradients(grads=gradients, batch_stats=batch_stats)
     metrics = {
       "loss": loss,
-      **statistics,
+      **{name: x for name, x in statistics.items() if x.ndim == 0},
       "gradient_norm": optax.tree.norm(gradients),
     }
     return state, metrics

@@ -1,0 +1,37 @@
+"""How much memory the losses take; compiled only, nothing is run.
+
+A form that silently holds a cube, or all pairs of a large batch, fails here.
+"""
+
+import pytest
+
+from tripletjax.benchmark.cases import (
+  compile_loss,
+  known_losses,
+  temporary_bytes,
+)
+from tripletjax.benchmark.data import SIZES
+
+# XLA lays out the memory before it generates code, which takes half of the time
+# and isn't needed.
+OPTIONS = {"xla_backend_optimization_level": 0}
+
+
+def temporaries(name, batch):
+  compiled = compile_loss(known_losses()[name], SIZES[batch], options=OPTIONS)
+  return temporary_bytes(compiled)
+
+
+@pytest.mark.parametrize(
+  "name", ["all", "all_hard", "all_semi_hard", "semi_hard"]
+)
+def test_a_large_batch_is_evaluated_in_blocks(name):
+  # One matrix of all pairs is 268 MB.
+  assert temporaries(name, 8192) <= 48e6
+
+
+@pytest.mark.parametrize(
+  "name", ["all", "semi_hard", "batch_hard", "random_semi_hard"]
+)
+def test_a_batch_takes_five_matrices_of_its_pairs_at_most(name):
+  assert temporaries(name, 1024) <= 5 * 4 * 1024**2

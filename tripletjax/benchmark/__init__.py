@@ -1,0 +1,1 @@
+"""Measurements: what is measured, on which data, how, and beside whom."""

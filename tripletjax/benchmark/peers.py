@@ -1,0 +1,100 @@
+"""Other libraries beside ours, each in a process of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from tripletjax.benchmark.data import Size
+
+NOT_INSTALLED = "not installed"
+OUT_OF_MEMORY = "out of memory"
+# Address space of a peer's process, and how long it may take with its imports.
+BYTES = 16 * 2**30
+SECONDS = 300
+WORKER = ("-m", "tripletjax.benchmark.worker")
+
+
+class Peer(NamedTuple):
+  """A loss of another library.
+
+  Attributes:
+    name: what `worker.py` calls it.
+    library: the module that has to be there.
+    ours: the loss that it is compared with.
+    faster: batch size -> how many times faster ours was asked to be.
+    smaller: batch size -> how many times less memory.
+  """
+
+  name: str
+  library: str
+  ours: str
+  faster: Mapping[int, float] = {}
+  smaller: Mapping[int, float] = {}
+
+
+_PML = "pytorch_metric_learning"
+_ST = "sentence_transformers"
+PEERS = (
+  Peer("pml_all", _PML, "all", {1800: 100}, {1800: 40}),
+  Peer("pml_semi_hard", _PML, "all_semi_hard"),
+  Peer("pml_batch_hard", _PML, "batch_hard", {1800: 8}),
+  Peer("pml_distance_weighted", _PML, "distance_weighted", {1800: 60}),
+  Peer("pml_multi_similarity", _PML, "multi_similarity"),
+  Peer("st_all", _ST, "all"),
+  Peer("st_semi_hard", _ST, "semi_hard"),
+  Peer("st_batch_hard", _ST, "batch_hard"),
+  Peer("tfa_semi_hard", "tensorflow_addons", "semi_hard", {1024: 250}),
+)
+
+
+def measure_peer(
+  peer: Peer,
+  size: Size,
+  *,
+  repeats: int,
+  program: Sequence[str] = WORKER,
+  seconds: float = SECONDS,
+) -> dict[str, Any]:
+  """Measures a peer: value and gradient of one batch.
+
+  Args:
+    peer: what to measure.
+    size: the batch.
+    repeats: number of samples, at most.
+    program: what Python runs; gets the peer's name, the size, the number of
+      repeats and the limit of memory, and prints the results.
+    seconds: the process is ended after so long.
+
+  Returns:
+    `samples` (seconds), `peak_bytes` and `value`, or only `failure`.
+  """
+  if importlib.util.find_spec(peer.library) is None:
+    return {"failure": NOT_INSTALLED}
+  arguments = (peer.name, size.name, str(repeats), str(BYTES))
+  # The threads of a peer that spin while they wait take the cores from the
+  # others, and make it look 200 times slower than it is.
+  environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
+  try:
+    process = subprocess.run(
+      [sys.executable, *program, *arguments],
+      capture_output=True,
+      text=True,
+      env=environment,
+      timeout=seconds,
+    )
+  except subprocess.TimeoutExpired:
+    return {"failure": f"more than {seconds:.0f} s"}
+  if process.returncode < 0:
+    # Ended by a signal: the kernel's, or abort() where C++ has no memory.
+    return {"failure": OUT_OF_MEMORY}
+  lines = process.stdout.splitlines()
+  if process.returncode or not lines:
+    last = (process.stderr.splitlines() or ["no output"])[-1]
+    return {"failure": f"failed: {last[:80]}"}
+  return json.loads(lines[-1])

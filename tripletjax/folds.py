@@ -1,0 +1,174 @@
+"""Counting and searching in the rows of a matrix, in forms that compile well.
+
+XLA reduces a row with a compare inside one element at a time on a CPU; a row
+cut into `L` lanes, `acc[a, s, l] = f(acc, values[a, j L + l])` unrolled over
+`j`, is 16 to 40 times faster (measured: 16 counts over [1024, 1024] take 0.6
+ms, as a plain reduction 25 ms; the least element above a bound 1.5 against
+24). No function here holds more than `[a, s, L]` beside its arguments.
+
+In all of them an element that doesn't take part is NaN: no comparison holds.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Callable, Iterator
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import ArrayLike
+from jaxtyping import Array, Bool, Float, Int, Shaped, UInt
+
+
+def lanes(columns: int) -> int:
+  """How many lanes a row of this length is cut into.
+
+  Rows whose length is a multiple of it need no padding.
+  """
+  return 16
+
+
+def row_sum(values: Float[Array, "a r"]) -> Float[Array, " a"]:
+  """The sum of each row; of constants: the gradient of slices is slow."""
+  return jnp.sum(kept(_added(part for _, part in _parts(values, 0))), axis=1)
+
+
+def row_count(where: Bool[Array, "a r"]) -> Int[Array, " a"]:
+  """How many are True in each row."""
+  total = _added(part.astype(jnp.int32) for _, part in _parts(where, False))
+  return jnp.sum(kept(total), axis=1)
+
+
+def count_where(
+  values: Float[Array, "a r"],
+  thresholds: Float[Array, "a s"],
+  holds: Callable[[jax.Array, jax.Array], jax.Array],
+) -> Int[Array, "a s"]:
+  """How many values of a row satisfy `holds(value, threshold)`."""
+  edge = thresholds[:, :, None]
+  counts = _added(
+    holds(part[:, None, :], edge).astype(jnp.int32)
+    for _, part in _parts(values, jnp.nan)
+  )
+  return jnp.sum(kept(counts), axis=2)
+
+
+def count_thresholds(
+  values: Float[Array, "a r"],
+  thresholds: Float[Array, "a s"],
+  holds: Callable[[jax.Array, jax.Array], jax.Array],
+) -> Int[Array, "a r"]:
+  """How many thresholds of its row satisfy `holds(value, threshold)`."""
+  counts = jnp.zeros(values.shape, jnp.int32)
+  for s in range(thresholds.shape[1]):
+    counts += holds(values, thresholds[:, s : s + 1]).astype(jnp.int32)
+  return counts
+
+
+def first_smallest(
+  values: Float[Array, "a r"],
+) -> tuple[Int[Array, " a"], Bool[Array, " a"]]:
+  """Column of the smallest value of each row, the first of equals.
+
+  Returns:
+    The columns, and whether there was a value at all; column 0 where not.
+  """
+  keys = ordered(values)
+  least = _smallest(part[:, None] for _, part in _parts(keys, _last(keys)))
+  column, found = _first_equal(keys, least)
+  return column[:, 0], found[:, 0]
+
+
+def first_smallest_above(
+  values: Float[Array, "a r"], thresholds: Float[Array, "a s"]
+) -> tuple[Int[Array, "a s"], Bool[Array, "a s"]]:
+  """Column of the smallest value strictly above each threshold of the row.
+
+  Of equal values the first. Where no value is above, or the threshold is NaN,
+  the column is 0 and the second result False.
+  """
+  keys, edges = ordered(values), ordered(thresholds)
+  beyond = edges[:, :, None] + jnp.ones((), keys.dtype)
+  # In unsigned arithmetic `key - edge - 1` is small where the key is above the
+  # edge, and wraps to more than any of these where it isn't: one subtraction
+  # and one minimum an element.
+  offsets = _smallest(
+    part[:, None] - beyond for _, part in _parts(keys, _last(keys))
+  )
+  least = offsets + beyond[:, :, 0]
+  above = (least > edges) & (edges < _last(edges))
+  column, found = _first_equal(keys, jnp.where(above, least, _last(keys)))
+  return column, found
+
+
+def ordered(values: Float[Array, "..."]) -> UInt[Array, "..."]:
+  """Unsigned integers in the order of the values; NaN is the largest."""
+  kind = jnp.dtype(f"uint{8 * values.dtype.itemsize}")
+  sign = jnp.array(1 << (8 * values.dtype.itemsize - 1), kind)
+  # -0.0 + 0.0 is 0.0: the two zeros are one value.
+  bits = lax.bitcast_convert_type(values + jnp.zeros((), values.dtype), kind)
+  keys = jnp.where(bits >= sign, ~bits, bits | sign)
+  keys = jnp.where(jnp.isnan(values), _last(keys), keys)
+  return kept(keys)
+
+
+def kept(values: jax.Array) -> jax.Array:
+  """The values, computed before what follows, and only once."""
+  # Or XLA puts what is before into the loop that follows, and does it again
+  # for each element there, or one element at a time.
+  return lax.optimization_barrier(values)
+
+
+def _last(keys: jax.Array) -> jax.Array:
+  return ~jnp.zeros((), keys.dtype)
+
+
+def _added(parts: Iterator[jax.Array]) -> jax.Array:
+  return functools.reduce(operator.add, parts)
+
+
+def _smallest(parts: Iterator[jax.Array]) -> jax.Array:
+  return jnp.min(kept(functools.reduce(jnp.minimum, parts)), axis=2)
+
+
+def _first_equal(
+  keys: UInt[Array, "a r"], wanted: UInt[Array, "a s"]
+) -> tuple[jax.Array, jax.Array]:
+  none = jnp.iinfo(jnp.int32).max
+
+  def places() -> Iterator[jax.Array]:
+    for start, part in _parts(keys, _last(keys)):
+      columns = start + jnp.arange(part.shape[1], dtype=jnp.int32)
+      equal = part[:, None] == wanted[:, :, None]
+      yield jnp.where(equal, columns[None, None], none)
+
+  column = _smallest(places())
+  found = wanted < _last(keys)
+  return jnp.where(found, column, 0), found
+
+
+def padded(
+  values: Shaped[Array, "a r"], width: int, fill: ArrayLike
+) -> Shaped[Array, "a s"]:
+  """Rows with as many more columns as make a multiple of `width`."""
+  return jnp.pad(
+    values,
+    ((0, 0), (0, -values.shape[1] % width)),
+    constant_values=fill,
+  )
+
+
+def _parts(
+  values: jax.Array, fill: ArrayLike
+) -> Iterator[tuple[int, jax.Array]]:
+  """First column and values of each run of `lanes` columns."""
+  width = lanes(values.shape[1])
+  columns = values.shape[1]
+  for start in range(0, columns - width + 1, width):
+    yield start, values[:, start : start + width]
+  rest = columns % width
+  # Only the last part is padded: a pad inside of every slice isn't vectorised.
+  if rest:
+    yield columns - rest, padded(values[:, columns - rest :], width, fill)

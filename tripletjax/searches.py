@@ -1,0 +1,160 @@
+"""Finding columns of a row by number or by weight, in forms that compile well.
+
+A row is cut into segments, whose counts (or sums) are added up first; only the
+segment that holds what is looked for is then looked at.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from tripletjax.folds import kept, padded
+
+
+def nth_true(
+  where: Bool[Array, "a r"], number: Int[Array, "a n"]
+) -> Int[Array, "a n"]:
+  """Column of the n-th True of each row, counted from 0; 0 if there is none."""
+  ends = jnp.cumsum(where, axis=1, dtype=jnp.int32)
+  found = jax.vmap(lambda end, n: jnp.searchsorted(end, n, side="right"))(
+    ends, number
+  )
+  return jnp.where(found < where.shape[1], found, 0).astype(jnp.int32)
+
+
+class Segments(NamedTuple):
+  """Rows cut into segments of neighbouring columns, to be searched by number.
+
+  Attributes:
+    values: `[a, segments, columns]`, NaN where there is none.
+    turned: the same, `[a, columns, segments]`.
+    columns: how many columns the rows had.
+  """
+
+  values: Float[Array, "a l j"]
+  turned: Float[Array, "a j l"]
+  columns: int
+
+
+def segments(values: Float[Array, "a r"]) -> Segments:
+  """Prepares rows for `nth_where`; once, outside of any loop."""
+  rows, columns = values.shape
+  count = _segments(columns)
+  cut = padded(values, count, jnp.nan).reshape(rows, count, -1)
+  return Segments(cut, kept(cut.transpose(0, 2, 1)), columns)
+
+
+def nth_where(
+  row: Segments,
+  thresholds: Float[Array, "a s"],
+  choose: Callable[[jax.Array], jax.Array],
+  holds: Callable[[jax.Array, jax.Array], jax.Array],
+) -> tuple[Int[Array, "a s"], Int[Array, "a s"]]:
+  """The column of one of the values that satisfy `holds(value, threshold)`.
+
+  Args:
+    row: the values, NaN where a value doesn't take part.
+    thresholds: one or several a row.
+    choose: maps how many values satisfy, int32 `[a, s]`, to the number of the
+      one that is wanted, counted from 0 in the order of columns.
+    holds: the condition, elementwise.
+
+  Returns:
+    The columns, 0 where no value satisfies, and how many do.
+  """
+  rows, count, depth = row.values.shape
+  edge = thresholds[:, :, None]
+  ends = _ends(
+    functools.reduce(
+      operator.add,
+      (
+        holds(row.turned[:, None, j], edge).astype(jnp.int32)
+        for j in range(depth)
+      ),
+    )
+  )
+  total = ends[:, :, -1]
+  number = choose(total)
+  segment = _count_last(ends <= number[:, :, None])
+  segment = jnp.minimum(segment, count - 1)
+  before = jnp.take_along_axis(
+    ends, jnp.maximum(segment - 1, 0)[:, :, None], axis=2
+  )[..., 0]
+  before = jnp.where(segment > 0, before, 0)
+  chosen = row.values.at[jnp.arange(rows)[:, None], segment].get(
+    mode="promise_in_bounds"
+  )
+  ends = _ends(holds(chosen, edge).astype(jnp.int32))
+  step = _count_last(ends <= (number - before)[:, :, None])
+  column = segment * depth + jnp.minimum(step, depth - 1)
+  return jnp.where(total > 0, jnp.minimum(column, row.columns - 1), 0), total
+
+
+def weighted_choice(
+  weights: Float[Array, "a r"],
+) -> Callable[[jax.Array], tuple[jax.Array, jax.Array]]:
+  """Draws columns with the probability of their weight.
+
+  Args:
+    weights: not negative, `[A, R]`.
+
+  Returns:
+    A function from numbers in [0, 1), `[A, s]`, to columns, and whether there
+    is one at all (the row has a weight above 0).
+  """
+  rows, columns = weights.shape
+  count = _segments(columns)
+  cut = padded(weights, count, 0).reshape(rows, count, -1)
+  depth = cut.shape[2]
+  turned = kept(cut.transpose(0, 2, 1))
+  ends = _ends(functools.reduce(operator.add, jnp.unstack(turned, axis=1)))
+  total = ends[:, -1:]
+
+  def choose(share: jax.Array) -> tuple[jax.Array, jax.Array]:
+    target = share * total
+    segment = _count_last(ends[:, None, :] <= target[:, :, None])
+    segment = jnp.minimum(segment, count - 1)
+    before = jnp.take_along_axis(ends, jnp.maximum(segment - 1, 0), axis=1)
+    before = jnp.where(segment > 0, before, 0)
+    chosen = cut.at[jnp.arange(rows)[:, None], segment].get(
+      mode="promise_in_bounds"
+    )
+    inside = _ends(chosen)
+    rest = jnp.minimum(target - before, inside[:, :, -1])
+    # The last of equal ends has the weight; rounding may point behind all.
+    step = _count_last(inside <= rest[:, :, None])
+    heavy = _count_last(inside < inside[:, :, -1:])
+    column = segment * depth + jnp.minimum(step, heavy)
+    found = jnp.broadcast_to(total > 0, share.shape)
+    return jnp.where(found, jnp.minimum(column, columns - 1), 0), found
+
+  return choose
+
+
+def _count_last(where: Bool[Array, "a s l"]) -> Int[Array, "a s"]:
+  return jnp.sum(where, axis=2, dtype=jnp.int32)
+
+
+def _segments(columns: int) -> int:
+  return 32 if columns <= 1024 else 64 if columns <= 4096 else 128
+
+
+def _ends(parts: jax.Array) -> jax.Array:
+  """Cumulative sums along the last axis."""
+  # As a product with a triangle: XLA's own is 10 times slower on a CPU for
+  # short axes. Counts below 2^24 are exact.
+  floating = jnp.issubdtype(parts.dtype, jnp.floating)
+  kind = parts.dtype if floating else jnp.dtype(jnp.float32)
+  triangle = jnp.triu(jnp.ones((parts.shape[-1],) * 2, kind))
+  ends = jnp.matmul(
+    kept(parts).astype(kind), triangle, precision=lax.Precision.HIGHEST
+  )
+  return ends.astype(parts.dtype)
