@@ -19,10 +19,17 @@ def test_the_example_runs():
   assert not names["stats"]["collapsed"]
 
 
-@pytest.mark.parametrize("registry", ["MINERS", "DISTANCES", "REDUCTIONS"])
+@pytest.mark.parametrize(
+  "registry", ["MINERS", "DISTANCES", "REDUCTIONS", "LOSSES"]
+)
 def test_every_name_of_a_registry_is_named(registry):
   for name in getattr(tripletjax, registry):
     assert f"`{name}`" in README
+
+
+def test_every_dialect_is_in_the_table_of_agreement():
+  for name in tripletjax.DIALECTS:
+    assert f"| {name} " in README
 
 
 def test_files_that_are_linked_exist():

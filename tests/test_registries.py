@@ -13,6 +13,7 @@ REGISTRIES = {
   "DISTANCES": tripletjax.DISTANCES,
   "MINERS": tripletjax.MINERS,
   "REDUCTIONS": tripletjax.REDUCTIONS,
+  "LOSSES": tripletjax.LOSSES,
   "METRICS": METRICS,
   "MODELS": MODELS,
 }
@@ -34,6 +35,7 @@ def test_all_public_names_exist_and_are_documented():
 
 
 def test_config_choices_are_the_registries_themselves():
+  assert CHOICES["loss.name"] is tripletjax.LOSSES
   assert CHOICES["loss.miner"] is tripletjax.MINERS
   assert CHOICES["loss.distance"] is tripletjax.DISTANCES
   assert CHOICES["loss.reduction"] is tripletjax.REDUCTIONS

@@ -144,7 +144,12 @@ def _count_last(where: Bool[Array, "a s l"]) -> Int[Array, "a s"]:
 
 
 def _segments(columns: int) -> int:
-  return 32 if columns <= 1024 else 64 if columns <= 4096 else 128
+  """How many segments: about as many as a segment has columns, or twice."""
+  wanted = 1.4 * columns**0.5
+  whole = [n for n in range(16, 257) if columns % n == 0]
+  # Padding copies the rows, which costs as much as the search.
+  near = [n for n in whole if wanted / 2 <= n <= wanted * 2]
+  return min(near, key=lambda n: abs(n - wanted), default=32)
 
 
 def _ends(parts: jax.Array) -> jax.Array:

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from tripletjax import MINERS, mined_triplet_loss
+from tripletjax import mined_triplet_loss
 from tripletjax.data.augment import random_affine
 from tripletjax.models import ConvNet
 from tripletjax.training import parallel
@@ -30,14 +30,24 @@ def batch(seed=0):
   }
 
 
+# One of each kind of selection; `tests/losses/test_mined.py` has every miner on
+# four devices.
+MINERS = ["all", "all_easy", "batch_hard", "semi_hard", "random_semi_hard"]
+
+
 @functools.cache
 def step_on(count, miner="all"):
   devices = parallel.local_devices()[:count]
-  step = make_train_step(
+
+  def loss_fn(embeddings, labels, *, step, **keywords):
     # By the hinge, easy triplets cost nothing and would test nothing.
-    functools.partial(
-      mined_triplet_loss, miner=miner, soft=miner == "all_easy"
-    ),
+    soft = miner == "all_easy"
+    return mined_triplet_loss(
+      embeddings, labels, miner=miner, soft=soft, **keywords
+    )
+
+  step = make_train_step(
+    loss_fn,
     functools.partial(
       random_affine, rotation=10.0, scale=0.1, shear=0.1, translation=0.1
     ),
@@ -144,7 +154,8 @@ def test_the_step_moves_by_the_gradient_of_the_mean_over_the_whole_batch():
   )
 
 
-def mined_triplet_loss_all(*arguments, **keywords):
+def mined_triplet_loss_all(*arguments, step, **keywords):
+  del step
   return mined_triplet_loss(*arguments, miner="all", **keywords)
 
 

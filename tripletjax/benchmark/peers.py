@@ -96,5 +96,5 @@ def measure_peer(
   lines = process.stdout.splitlines()
   if process.returncode or not lines:
     last = (process.stderr.splitlines() or ["no output"])[-1]
-    return {"failure": f"failed: {last[:80]}"}
+    return {"failure": f"failed: {last}"}
   return json.loads(lines[-1])

@@ -150,7 +150,9 @@ def _peer_rows(sizes: Sequence[Results]) -> list[list[str]]:
 
 
 def _failed(name: str, batch: str, of: Results) -> list[str]:
-  row = [name, batch, of["failure"], of["ours"]]
+  # Why it failed was said while measuring, and is in the file.
+  outcome = of["failure"].partition(":")[0]
+  row = [name, batch, outcome, of["ours"]]
   return row + [""] * (len(PEER_COLUMNS) - len(row))
 
 

@@ -55,11 +55,14 @@ def counted_band(band: GapBand, rows: BlockValues) -> Costs:
   def selected(distance_an: jax.Array, distance_ap: jax.Array) -> jax.Array:
     return _in_band(distance_an - distance_ap, band, dtype)
 
+  # Active is what is in the band and below the margin: one comparison.
+  limit = jnp.minimum(_just_below(margin), jnp.asarray(band.high, dtype))
+
   def active(distance_an: jax.Array, distance_ap: jax.Array) -> jax.Array:
     gap = distance_an - distance_ap
-    if everything:
-      return gap < margin
-    return (gap < margin) & _in_band(gap, band, dtype)
+    if _is_infinite(band.low):
+      return gap <= limit
+    return (gap > jnp.asarray(band.low, dtype)) & (gap <= limit)
 
   def body(slots: Slots, counts: _Counts) -> _Counts:
     beside = count_where(negatives, slots.distance_ap, active).astype(dtype)
@@ -147,6 +150,14 @@ def valid_triplets(masks: PairMasks, dtype: jnp.dtype) -> Float[Array, " a"]:
   """How many triplets each anchor has."""
   positives, negatives = row_count(masks.positive), row_count(masks.negative)
   return positives.astype(dtype) * negatives.astype(dtype)
+
+
+def _just_below(margin: Float[Array, ""]) -> Float[Array, ""]:
+  """The largest number below, so that `gap <= it` says `gap < margin`."""
+  below = jnp.nextafter(margin, jnp.full_like(margin, -jnp.inf))
+  # Numbers that are not normal may be flushed to 0.
+  tiny = jnp.finfo(margin.dtype).tiny
+  return jnp.where(jnp.abs(below) < tiny, -tiny, below)
 
 
 def _in_band(gap: jax.Array, band: GapBand, dtype: jnp.dtype) -> jax.Array:

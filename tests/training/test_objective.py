@@ -1,0 +1,108 @@
+"""Names to functions: the curriculum, the moving margin, the other losses."""
+
+import importlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests import batches
+from tripletjax import LOSSES, mined_triplet_loss
+from tripletjax.errors import UserError
+from tripletjax.training import objective
+
+EMBEDDINGS, LABELS = batches.random_batch(0)
+
+
+def config(**loss):
+  made = importlib.import_module("configs.digits").get_config("smoke")
+  made.loss.update(loss)
+  return made
+
+
+def evaluate(step, next_after=10, margin_steps=100, **loss):
+  made = config(**loss)
+  objective.check_config(made)
+  loss_fn = objective.make_loss(
+    made, next_after=next_after, margin_steps=margin_steps
+  )
+  return jax.jit(
+    lambda step: loss_fn(
+      jnp.asarray(EMBEDDINGS),
+      LABELS,
+      margin=jnp.float32(made.loss.margin),
+      step=step,
+      key=jax.random.key(0),
+    )
+  )(jnp.int32(step))
+
+
+def direct(**keywords):
+  return mined_triplet_loss(jnp.asarray(EMBEDDINGS), LABELS, **keywords)
+
+
+@pytest.fixture(autouse=True)
+def standard_promotion():
+  # Optax's schedules multiply an int32 step.
+  with jax.numpy_dtype_promotion("standard"):
+    yield
+
+
+def test_a_curriculum_changes_the_miner_at_its_step():
+  names = {"miner": "semi_hard", "next_miner": "batch_hard", "margin": 0.8}
+  for step, miner in ((9, "semi_hard"), (10, "batch_hard")):
+    loss, _ = evaluate(step, **names)
+    expected, _ = direct(miner=miner, margin=0.8)
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  ("schedule", "half_way"), [("linear", 0.6), ("exponential", 0.2**0.5)]
+)
+def test_the_margin_moves(schedule, half_way):
+  for step, margin in ((0, 0.2), (50, half_way), (100, 1.0), (200, 1.0)):
+    loss, _ = evaluate(
+      step,
+      miner="all",
+      margin=0.2,
+      margin_end=1.0,
+      margin_schedule=schedule,
+    )
+    expected, _ = direct(miner="all", margin=margin)
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+
+
+def test_a_cap_is_per_anchor():
+  _, found = evaluate(0, miner="all", triplets_per_anchor=2)
+  assert found["selected_triplets"] <= 24
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_is_a_choice(name):
+  loss, found = evaluate(0, name=name)
+  assert np.isfinite(loss)
+  assert found["valid_triplets"] > 0
+
+
+def test_the_margin_moves_with_the_margin_unless_it_is_given():
+  made = config()
+  made.loss.margin = 0.5
+  assert made.loss.margin_end == 0.5
+  made.loss.margin_end = 0.7
+  assert made.loss.margin == 0.5
+
+
+@pytest.mark.parametrize(
+  ("loss", "message"),
+  [
+    ({"name": "arcface"}, "loss.name: expected one of triplet, contrastive"),
+    ({"next_miner": "hardest"}, 'loss.next_miner: expected "" or one of all'),
+    ({"margin_schedule": "step"}, "expected one of linear, exponential"),
+    ({"margin": 0.0, "margin_end": 0.5}, "margins above 0 to move between"),
+    ({"triplets_per_anchor": -1}, "triplets_per_anchor: expected 0 or more"),
+  ],
+)
+def test_what_cannot_be_right_is_named(loss, message):
+  with pytest.raises(UserError, match=message):
+    objective.check_config(config(**loss))
