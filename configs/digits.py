@@ -54,6 +54,7 @@ def get_config(variant: str = "") -> ConfigDict:
   config.loss.margin_end = config.loss.get_oneway_ref("margin")  # may move ...
   config.loss.margin_schedule = "linear"  # or "exponential"
   config.loss.margin_duration = "100 percent"
+  config.loss.beta = 1.2  # of the margin loss, where its learning starts
   config.loss.distance = "squared_euclidean"
   config.loss.reduction = "mean_active"
   config.loss.soft = False  # softplus in place of max(., 0)

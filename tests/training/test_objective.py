@@ -5,12 +5,15 @@ import importlib
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from tests import batches
 from tripletjax import LOSSES, mined_triplet_loss
 from tripletjax.errors import UserError
-from tripletjax.training import objective
+from tripletjax.training import objective, parallel
+from tripletjax.training.state import create_state
+from tripletjax.training.step import make_train_step
 
 EMBEDDINGS, LABELS = batches.random_batch(0)
 
@@ -106,3 +109,41 @@ def test_the_margin_moves_with_the_margin_unless_it_is_given():
 def test_what_cannot_be_right_is_named(loss, message):
   with pytest.raises(UserError, match=message):
     objective.check_config(config(**loss))
+
+
+def test_beta_of_the_margin_loss_is_learned():
+  made = config(name="margin", beta=0.7)
+  state = create_state(
+    objective.make_model(made, axis_name=parallel.AXIS),
+    optax.sgd(1.0),
+    image_shape=(8, 8, 1),
+    key=jax.random.key(0),
+    loss_parameters=objective.loss_parameters(made),
+  )
+  assert state.params["loss"] == {"beta": jnp.float32(0.7)}
+  step = make_train_step(
+    objective.make_loss(made, next_after=0, margin_steps=1),
+    lambda images, keys: images,
+    axis_name=parallel.AXIS,
+  )
+  rng = np.random.default_rng(0)
+  batch = {
+    "image": rng.integers(0, 256, (8, 8, 8, 1)).astype(np.uint8),
+    "label": np.arange(8, dtype=np.int32) // 2,
+    "id": np.arange(8, dtype=np.int32),
+  }
+  results = []
+  for count in (1, 2):
+    devices = parallel.local_devices()[:count]
+    after, metrics = parallel.data_parallel(
+      step, devices, replicated=(2, 3), donate=()
+    )(
+      parallel.replicate(state, devices),
+      parallel.shard(batch, count),
+      jax.random.key(1),
+      jnp.float32(0.2),
+    )
+    results.append(float(parallel.first(after).params["loss"]["beta"]))
+    assert parallel.first(metrics)["beta"] == np.float32(0.7)
+  assert abs(results[0] - 0.7) > 1e-3
+  np.testing.assert_allclose(results[0], results[1], rtol=1e-5)

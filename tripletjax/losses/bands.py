@@ -19,7 +19,13 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from tripletjax.folds import count_thresholds, count_where, row_count, row_sum
+from tripletjax.folds import (
+  count_thresholds,
+  count_where,
+  kept,
+  row_count,
+  row_sum,
+)
 from tripletjax.losses.costs import BlockValues, Costs, no_costs
 from tripletjax.losses.penalty import penalty, slope
 from tripletjax.masks import PairMasks
@@ -56,7 +62,7 @@ def counted_band(band: GapBand, rows: BlockValues) -> Costs:
     return _in_band(distance_an - distance_ap, band, dtype)
 
   # Active is what is in the band and below the margin: one comparison.
-  limit = jnp.minimum(_just_below(margin), jnp.asarray(band.high, dtype))
+  limit = kept(jnp.minimum(_just_below(margin), jnp.asarray(band.high, dtype)))
 
   def active(distance_an: jax.Array, distance_ap: jax.Array) -> jax.Array:
     gap = distance_an - distance_ap

@@ -74,6 +74,7 @@ def train_and_evaluate(
     ),
     image_shape=run.train_source.image_shape,
     key=jax.random.fold_in(jax.random.key(config.seed), 0),
+    loss_parameters=objective.loss_parameters(config),
   )
   parameters = count_parameters(state)
   say(f"model: {config.model.name}, {parameters:,} parameters")

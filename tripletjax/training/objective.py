@@ -171,6 +171,11 @@ def make_loss(
   return loss_at_step
 
 
+def loss_parameters(config: ConfigDict) -> dict[str, float]:
+  """Keywords of the loss that are learned, and where they start."""
+  return {"beta": config.loss.beta} if config.loss.name == "margin" else {}
+
+
 def make_miner(
   config: ConfigDict, *, next_after: int
 ) -> Callable[[ArrayLike], MinerFn]:

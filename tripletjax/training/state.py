@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -9,6 +10,9 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 from flax.training import train_state
+
+# Where the loss's own parameters stand among those of the network.
+LOSS = "loss"
 
 
 class TrainState(train_state.TrainState):
@@ -23,15 +27,29 @@ def create_state(
   *,
   image_shape: tuple[int, int, int],
   key: jax.Array,
+  loss_parameters: Mapping[str, float] | None = None,
 ) -> TrainState:
-  """A fresh state for images of one shape, `(H, W, C)`."""
+  """A fresh state.
+
+  Args:
+    model: the embedding network.
+    optimizer: of all parameters.
+    image_shape: `(H, W, C)`.
+    key: a PRNG key, to initialise by.
+    loss_parameters: keywords of the loss that are learned too, and where they
+      start; they stand beside the network's parameters, under `LOSS`.
+  """
 
   def create(key: jax.Array) -> TrainState:
     images = jnp.zeros((1, *image_shape))
     variables = model.init(key, images, train=False)
+    params = variables["params"]
+    if loss_parameters:
+      learned = {name: jnp.float32(x) for name, x in loss_parameters.items()}
+      params = {**params, LOSS: learned}
     return TrainState.create(
       apply_fn=model.apply,
-      params=variables["params"],
+      params=params,
       batch_stats=variables.get("batch_stats", {}),
       tx=optimizer,
     )

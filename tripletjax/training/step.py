@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from tripletjax.training.state import TrainState
+from tripletjax.training.state import LOSS, TrainState
 
 LossFn = Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
 AugmentFn = Callable[[jax.Array, jax.Array], jax.Array]
@@ -29,7 +29,8 @@ def make_train_step(
 
   Args:
     loss_fn: `(embeddings, labels, ids=, margin=, key=, axis_name=, step=)` to
-      the loss of the global batch and its statistics.
+      the loss of the global batch and its statistics; also the keywords that
+      the state learns for it.
     augment_fn: `(images, keys)` to images.
     axis_name: the axis of devices.
 
@@ -67,6 +68,7 @@ def make_train_step(
         key=miner_key,
         axis_name=axis_name,
         step=state.step,
+        **params.get(LOSS, {}),
       )
       return loss, (updates.get("batch_stats", {}), statistics)
 
@@ -74,12 +76,13 @@ def make_train_step(
       objective, has_aux=True
     )(state.params)
     gradients = lax.pmean(gradients, axis_name)
-    state = state.apply_gradients(grads=gradients, batch_stats=batch_stats)
     metrics = {
       "loss": loss,
+      **state.params.get(LOSS, {}),
       **{name: x for name, x in statistics.items() if x.ndim == 0},
       "gradient_norm": optax.tree.norm(gradients),
     }
+    state = state.apply_gradients(grads=gradients, batch_stats=batch_stats)
     return state, metrics
 
   return train_step
