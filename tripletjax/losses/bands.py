@@ -70,13 +70,27 @@ def counted_band(band: GapBand, rows: BlockValues) -> Costs:
       return gap <= limit
     return (gap > jnp.asarray(band.low, dtype)) & (gap <= limit)
 
-  def body(slots: Slots, counts: _Counts) -> _Counts:
-    beside = count_where(negatives, slots.distance_ap, active).astype(dtype)
-    level = jnp.where(beside > 0, beside * (slots.distance_ap + margin), 0)
+  def both(distance_an: jax.Array, distance_ap: jax.Array) -> jax.Array:
+    counted = selected(distance_an, distance_ap).astype(jnp.int32)
+    return (counted << 16) + active(distance_an, distance_ap).astype(jnp.int32)
+
+  def count(distance_ap: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Active and selected negatives of each positive."""
     if everything:
-      chosen = jnp.zeros_like(beside)
-    else:
-      chosen = count_where(negatives, slots.distance_ap, selected).astype(dtype)
+      beside = count_where(negatives, distance_ap, active)
+      return beside, jnp.zeros_like(beside)
+    if distances.shape[1] < 2**15:
+      # Two counts in one number: half of the passes.
+      counts = count_where(negatives, distance_ap, both)
+      return counts & 0xFFFF, counts >> 16
+    return (
+      count_where(negatives, distance_ap, active),
+      count_where(negatives, distance_ap, selected),
+    )
+
+  def body(slots: Slots, counts: _Counts) -> _Counts:
+    beside, chosen = (n.astype(dtype) for n in count(slots.distance_ap))
+    level = jnp.where(beside > 0, beside * (slots.distance_ap + margin), 0)
     return _Counts(
       counts.active_positives
       + count_thresholds(negatives, slots.distance_ap, active),
