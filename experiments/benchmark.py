@@ -4,7 +4,8 @@ python -m experiments.benchmark --suite=losses
 python -m experiments.benchmark --suite=losses --sizes=256,12x4 --only=all
 python -m experiments.benchmark --suite=losses --nopeers --everything
 
-Takes N minutes on two cores; nothing else should run there.
+Takes about 20 minutes on two cores, 5 with --nopeers; nothing else should run
+there.
 """
 
 from __future__ import annotations

@@ -35,7 +35,10 @@ def test_help_is_there_in_two_seconds(module):
 
 
 MISTAKES = [
-  (["--config.loss.margn=1"], "'margn', did you mean 'margin'?; there are beta, dis"),
+  (
+    ["--config.loss.margn=1"],
+    "'margn', did you mean 'margin'?; there are beta, dis",
+  ),
   (["--config.los.margin=1"], "no field 'los', did you mean 'loss'?"),
   (
     ["--config=configs/no.py"],
