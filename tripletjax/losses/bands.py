@@ -33,8 +33,9 @@ from tripletjax.miners.slots import over_positives
 from tripletjax.reductions import RowTotals
 from tripletjax.types import GapBand, Slots
 
-# Columns up to which two counts are made in one pass; the loop over more of them
-# is too long for XLA to vectorise (at 8,192 5.3 times the floor instead of 1.6).
+# Columns up to which two counts are made in one pass; the loop over more of
+# them is too long for XLA to vectorise (at 8,192 5.3 times the floor instead of
+# 1.6).
 PACKED = 4096
 
 
