@@ -1,14 +1,12 @@
 """Strict settings for every test: types, ranks, shapes, devices, warnings."""
 
 import jax
-import pytest
 from jaxtyping import install_import_hook
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
-# Compiling is most of the time: results are the same but for rounding. Tests of
-# memory and speed compile as users do (`optimized`).
+# Compiling is most of the time: results are the same but for rounding.
 jax.config.update("jax_disable_most_optimizations", True)
 
 # Shape annotations of the array layer are checked at every call.
@@ -23,11 +21,3 @@ install_import_hook(
   ],
   "beartype.beartype",
 )
-
-
-@pytest.fixture
-def optimized():
-  """Compiles as users do."""
-  jax.config.update("jax_disable_most_optimizations", False)
-  yield
-  jax.config.update("jax_disable_most_optimizations", True)

@@ -101,6 +101,7 @@ def test_the_margin_moves_with_the_margin_unless_it_is_given():
   [
     ({"name": "arcface"}, "loss.name: expected one of triplet, contrastive"),
     ({"next_miner": "hardest"}, 'loss.next_miner: expected "" or one of all'),
+    ({"miner": "distance_weighted"}, "loss.distance: expected euclidean"),
     ({"margin_schedule": "step"}, "expected one of linear, exponential"),
     ({"margin": 0.0, "margin_end": 0.5}, "margins above 0 to move between"),
     ({"triplets_per_anchor": -1}, "triplets_per_anchor: expected 0 or more"),

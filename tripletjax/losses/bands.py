@@ -5,6 +5,9 @@ For one anchor, a positive at distance `t` and a negative at `d` cost
 positives, by `t` the number of active negatives, and the value follows from
 these counts. So a band takes `O(A R K)` compares and `O(A R)` memory where the
 cube takes `O(A R R)`.
+
+Measured on two cores (`experiments.benchmark`), times the pairwise distances
+with their gradient: 1.3 at 256, 1.4 at 1,024, 1.5 to 1.9 at 1,800 (45 x 40).
 """
 
 from __future__ import annotations

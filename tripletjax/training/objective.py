@@ -95,6 +95,12 @@ def _check_loss(loss: ConfigDict) -> None:
       'loss.next_miner: expected "" or one of '
       f"{', '.join(MINERS)}, got {loss.next_miner!r}"
     )
+  drawn = "distance_weighted" in (loss.miner, loss.next_miner)
+  if drawn and loss.distance != "euclidean":
+    raise UserError(
+      "loss.distance: expected euclidean, by which distance_weighted draws, "
+      f"got {loss.distance!r}"
+    )
   if loss.margin_schedule not in MARGIN_SCHEDULES:
     raise UserError(
       "loss.margin_schedule: expected one of "
