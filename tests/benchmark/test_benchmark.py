@@ -3,6 +3,7 @@
 import inspect
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -343,7 +344,8 @@ def test_the_command_at_a_tiny_size(tmp_path):
   assert result.returncode == 0, result.stderr
   assert "| 12 (4 x 3) | 4 (2 x 2) |" in result.stdout
   assert "\n| batch_hard |" in result.stdout
-  assert result.stdout.endswith("None outside of the limits.\n")
+  # How many are outside depends on the machine's other work.
+  assert re.search(r"(None|\d+) outside of the limits\.\n$", result.stdout)
   assert "4x3 all, long-tailed: " in result.stderr
   numbers = json.loads(path.read_text())
   first = numbers["sizes"][0]
