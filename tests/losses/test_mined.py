@@ -467,6 +467,43 @@ def test_blocks_of_rows_equal_the_whole(miner, monkeypatch):
   )
 
 
+@pytest.mark.parametrize("miner", ["all", "batch_hard", "random_semi_hard"])
+def test_blocks_under_vmap_and_on_devices_equal_the_whole(miner, monkeypatch):
+  embeddings, labels = batches.random_batch(8, count=24, classes=5)
+  margins = jnp.array([0.3, MARGIN])
+  ones = jnp.ones((1, 5))
+
+  def loss(weights, margin, x, y, axis_name=None):
+    return mined_triplet_loss(
+      x * weights,
+      y,
+      miner=miner,
+      margin=margin,
+      key=KEY,
+      axis_name=axis_name,
+    )[0]
+
+  slopes = jax.value_and_grad(loss)
+  whole = [slopes(ones, margin, embeddings, labels) for margin in margins]
+  monkeypatch.setattr(rows, "WHOLE", 0)
+  monkeypatch.setattr(rows, "ROWS", 8)
+  values, gradients = jax.jit(jax.vmap(slopes, (None, 0, None, None)))(
+    ones, margins, embeddings, labels
+  )
+  value, gradient = jax.pmap(
+    lambda w, x, y: slopes(w, MARGIN, x, y, "d"),
+    axis_name="d",
+    in_axes=(None, 0, 0),
+  )(ones, embeddings.reshape(4, 6, 5), labels.reshape(4, 6))
+  for i, (expected, slope) in enumerate(whole):
+    np.testing.assert_allclose(values[i], expected, rtol=1e-5)
+    np.testing.assert_allclose(gradients[i], slope, rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(value, [whole[1][0]] * 4, rtol=1e-5)
+  np.testing.assert_allclose(
+    gradient.mean(0), whole[1][1], rtol=1e-4, atol=1e-5
+  )
+
+
 @pytest.mark.parametrize("miner", KINDS)
 def test_rows_against_given_references_add_up_to_the_whole(miner):
   embeddings, labels = batches.random_batch(8)

@@ -4,9 +4,9 @@ Rows are independent, so that a batch is evaluated some rows at a time; value
 and gradient of a block are computed together, added up, and nothing of the
 size `[A, R]` is kept. A loss is written once, for one block.
 
-Measured on two cores, value and gradient of all triplets: one block is best up
-to about 512 x 512 (256: 1.0 times the pairwise distances alone, in blocks of 64
-2.0); beyond, blocks of 256 rows (1,800: 1.4 against 2.5 in one, 4,096: 1.3).
+Chosen by a prototype on two cores, all triplets, times the pairwise distances:
+one block is best at 256 (1.0; in blocks of 64 rows 1.8), blocks of 256 rows at
+1,800 (1.4; in one block 2.5).
 """
 
 from __future__ import annotations
