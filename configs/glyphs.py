@@ -27,17 +27,31 @@ def get_config(variant: str = "") -> ConfigDict:
   config.data.eval_split = "armenian+georgian+lao"
   config.data.image_key = "image"
   config.data.label_key = "label"
-  config.data.cache = True  # decode once, hold in memory
+  config.data.cache = "auto"  # decode once if it fits; host, device or none
 
   config.batch = ConfigDict()
   config.batch.identities = 32
   config.batch.images = 8
+  config.batch.within = ""  # "group": all of a batch is from one group
+  config.batch.weights = "uniform"  # or identities by "images", or by "sqrt"
 
   config.augment = ConfigDict()
   config.augment.rotation = 10.0  # degrees
   config.augment.scale = 0.15
   config.augment.shear = 0.15
   config.augment.translation = 0.06  # of the side
+  config.augment.elastic = 0.0  # of the side
+  config.augment.elastic_smoothness = 0.1  # of the side
+  config.augment.crop = 0  # pixels
+  config.augment.flip = 0.0  # probability
+  config.augment.brightness = 0.0
+  config.augment.contrast = 0.0
+  config.augment.saturation = 0.0
+  config.augment.hue = 0.0  # of the circle, up to 0.5
+  config.augment.grey = 0.0  # probability
+  config.augment.erasing = 0.0  # probability
+  config.augment.cutout = 0.0  # of the side
+  config.augment.rotation_classes = False  # quarter turns are new classes
 
   config.model = ConfigDict()
   config.model.name = "convnet"

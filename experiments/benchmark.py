@@ -3,32 +3,38 @@
 python -m experiments.benchmark --suite=losses
 python -m experiments.benchmark --suite=losses --sizes=256,12x4 --only=all
 python -m experiments.benchmark --suite=losses --nopeers --everything
+python -m experiments.benchmark --suite=input
+python -m experiments.benchmark --suite=evaluation --sizes=6000x10,10x1000
 
-Takes about 20 minutes on two cores, 5 with --nopeers; nothing else should run
-there.
+The losses take about 20 minutes on two cores, 5 with --nopeers, the input
+INPUT_MINUTES; nothing else should run there.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
 
 from experiments import app
+from experiments.suites import SUITES, Options
 
-SUITE = flags.DEFINE_enum("suite", "losses", ["losses"], "What to measure.")
+SUITE = flags.DEFINE_enum("suite", "losses", list(SUITES), "What to measure.")
 SIZES = flags.DEFINE_list(
   "sizes",
-  "256,1024,1800,4096,8192",
-  "Batches: one of these, or identities x images, such as 32x8.",
+  [],
+  "Identities x images, such as 32x8; of losses also 256, 1024, 1800, 4096 or "
+  "8192, which are measured when nothing is said.",
 )
 REPEATS = flags.DEFINE_integer(
   "repeats", 7, "Number of samples of which the median counts.", lower_bound=1
 )
 ONLY = flags.DEFINE_list(
-  "only", [], "Names of losses: miners of the triplet loss, or other losses."
+  "only",
+  [],
+  "Names of losses: miners of the triplet loss, or other losses. Of input: "
+  "omniglot, faces, index. Of evaluation: map@r, recall@1, all scores, pairs.",
 )
 EVERYTHING = flags.DEFINE_bool(
   "everything", False, "Every miner and loss, not only those with a limit."
@@ -45,24 +51,22 @@ def main(argv: Sequence[str]) -> None:
   """Measures one suite and prints its tables."""
   del argv
   # Imported here, so that --help and a wrong flag answer at once.
-  from tripletjax.benchmark.cases import make_cases
-  from tripletjax.benchmark.data import parse_size
-  from tripletjax.benchmark.losses import measure_losses
-  from tripletjax.benchmark.tables import losses_report
   from tripletjax.writers import write_json
 
   if OUTPUT.value and not Path(OUTPUT.value).absolute().parent.is_dir():
     app.fail(f"--output: there is no folder {str(Path(OUTPUT.value).parent)!r}")
-  results = measure_losses(
-    [parse_size(text) for text in SIZES.value],
-    make_cases(ONLY.value, everything=EVERYTHING.value),
-    repeats=REPEATS.value,
-    peers=WITH_PEERS.value,
-    say=lambda line: print(line, file=sys.stderr, flush=True),
+  results, report = SUITES[SUITE.value](
+    Options(
+      sizes=SIZES.value,
+      only=ONLY.value,
+      everything=EVERYTHING.value,
+      repeats=REPEATS.value,
+      peers=WITH_PEERS.value,
+    )
   )
   if OUTPUT.value:
     write_json(Path(OUTPUT.value), results)
-  print(losses_report(results))
+  print(report)
 
 
 if __name__ == "__main__":

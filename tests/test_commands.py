@@ -124,3 +124,19 @@ def test_seeds_ends_in_a_table_with_intervals(tmp_path):
   assert table.count("±") == 3 * 4
   # Raw pixels don't depend on the seed... but the pairs of LFW's protocol do.
   assert "| raw pixels" in table
+
+
+def test_a_batch_is_drawn(tmp_path):
+  config = ("--config=configs/digits.py:smoke", f"--data_dir={tmp_path}")
+  picture = tmp_path / "sheets" / "batch.png"
+  result = command(
+    "show_batch", *config, "--augment=cutout", f"--output={picture}"
+  )
+  assert result.returncode == 0, result.stderr
+  assert result.stdout == f"{picture}\n"
+  assert picture.stat().st_size > 1000
+  result = command("show_batch", *config, "--output=batch.jpg")
+  assert result.returncode == 2
+  assert result.stderr == (
+    "error: --output: expected a file that ends in .png, got batch.jpg\n"
+  )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
+
+from tripletjax.errors import UserError
 
 
 def open_checkpoints(directory: Path, *, keep: int) -> ocp.CheckpointManager:
@@ -48,3 +52,47 @@ def restore_checkpoint(
     ),
   )
   return restored["state"], restored["progress"]
+
+
+def restore_network(directory: Path) -> tuple[int, dict[str, Any]]:
+  """What is needed to embed, from the latest checkpoint of a folder.
+
+  Structure and shapes come from the checkpoint itself, and all arrays to the
+  host, so that neither the data nor the devices of the training are needed.
+
+  Returns:
+    The step, and `params` and `batch_stats` as nested dicts of NumPy arrays.
+
+  Raises:
+    UserError: there is no checkpoint, or it can't be read.
+  """
+  steps = [
+    int(path.name) for path in directory.glob("[0-9]*") if path.name.isdigit()
+  ]
+  if not steps:
+    raise UserError(
+      f"--workdir: no checkpoint in {directory}; train first, or name the "
+      "folder of another run"
+    )
+  step = max(steps)
+  path = directory.absolute() / str(step) / "state"
+  try:
+    with contextlib.closing(ocp.PyTreeCheckpointHandler()) as reader:
+      saved = reader.metadata(path).tree
+      # The optimizer's moments, twice as large, stay where they are.
+      wanted = {name: saved[name] for name in ("params", "batch_stats")}
+      return step, reader.restore(
+        path,
+        args=ocp.args.PyTreeRestore(
+          wanted,
+          restore_args=jax.tree.map(
+            lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted
+          ),
+          partial_restore=True,
+        ),
+      )
+  except (OSError, ValueError, KeyError) as error:
+    raise UserError(
+      f"--workdir: the checkpoint {path.parent} can't be read: "
+      f"{str(error).splitlines()[0]}"
+    ) from error

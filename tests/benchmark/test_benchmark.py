@@ -357,7 +357,7 @@ def test_the_command_at_a_tiny_size(tmp_path):
 @pytest.mark.parametrize(
   ("arguments", "message"),
   [
-    (["--suite=speed"], "value should be one of <losses>"),
+    (["--suite=speed"], "value should be one of <losses"),
     (["--only=hardest"], "--only: expected some of all, all_hard, all_semi_ha"),
     (["--sizes=7"], "--sizes: expected identities x images, at least 2x2"),
     (["--repeats=0"], "--repeats=0"),

@@ -1,12 +1,12 @@
 import numpy as np
 from sklearn.datasets import load_digits
 
-from tripletjax.data import digits, sources
+from tripletjax.data import caching, digits, sources
 
 
 def read(data_dir, split):
   source = sources.open_source("digits", data_dir=data_dir, split=split)
-  return sources.cache(source)
+  return caching.cache(source)
 
 
 def test_images_and_labels_are_those_of_sklearn(data_dir):

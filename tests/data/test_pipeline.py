@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tripletjax.data import pipeline, sampling, sources
+from tripletjax.data import caching, pipeline, sampling, sources
 from tripletjax.data.sources import Source
 
 
@@ -76,7 +76,7 @@ def test_disk_and_cache_give_the_same_batches(data_dir):
   sampler = make_sampler(source)
   assert_equal(
     list(pipeline.batches(source, sampler, stop=4)),
-    list(pipeline.batches(sources.cache(source), sampler, stop=4)),
+    list(pipeline.batches(caching.cache(source), sampler, stop=4)),
   )
 
 

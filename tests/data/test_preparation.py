@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from tripletjax.data import preparation, sources
+from tripletjax.data import caching, preparation, sources
 from tripletjax.errors import UserError
 
 SHARD = "digits-train.array_record-00000-of-00001"
@@ -116,7 +116,7 @@ def test_another_process_draws_the_same_in_the_same_order(data_dir, tmp_path):
     check=True,
   )
   one, other = (
-    sources.cache(
+    caching.cache(
       sources.open_source("glyphs/tiny", data_dir=folder, split="latin+lao")
     )
     for folder in (data_dir, tmp_path)

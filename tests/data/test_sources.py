@@ -6,7 +6,6 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from tripletjax.data import sources
-from tripletjax.data.sources import Source
 from tripletjax.errors import UserError
 
 
@@ -48,24 +47,6 @@ def test_labels_are_sorted_and_dense(data_dir):
 def test_any_feature_can_be_the_identity(data_dir):
   source = open_tiny(data_dir, label_key="script")
   assert source.label_names == ("greek", "latin")
-
-
-def test_cache_equals_decoding(data_dir):
-  source = open_tiny(data_dir)
-  cached = sources.cache(source)
-  assert cached.images.shape == (len(source), 32, 32, 1)
-  for index in range(len(source)):
-    np.testing.assert_array_equal(cached[index], source[index])
-  assert cached.labels is source.labels
-  with pytest.raises(ValueError, match="read-only"):
-    cached.images[0] = 0
-
-
-def test_cache_needs_one_shape():
-  images = [np.zeros((4, 4, 1), np.uint8), np.zeros((4, 5, 1), np.uint8)]
-  source = Source(images, np.zeros(2, np.int32), ("a",), (4, 4, 1))
-  with pytest.raises(UserError, match=r"data.image_key: image 1 has shape"):
-    sources.cache(source)
 
 
 @pytest.mark.parametrize("png_mode", ["1", "P", "L", "RGB", "RGBA"])

@@ -71,10 +71,14 @@ def test_by_hand():
   got = retrieval(
     query, query_label, points[1:], jnp.array([7, 1, 2, 7]), ks=(1, 4)
   )
-  assert got == {
-    "recall@1": 1, "recall@4": 1, "r_precision": 1 / 2, "map@r": 1 / 2,
+  # ranks 1 and 4: precisions 1 and 2/4; before the second one it was 1/3
+  assert got == pytest.approx({
+    "recall@1": 1, "recall@4": 1, "precision@1": 1,
+    "r_precision": 1 / 2, "map@r": 1 / 2, "map": (1 + 2 / 4) / 2,
+    "map_trapezoid": ((1 + 1) / 2 + (2 / 4 + 1 / 3) / 2) / 2, "mrr": 1,
+    "ndcg": (1 + 1 / np.log2(5)) / (1 + 1 / np.log2(3)),
     "queries": 1, "queries_without_match": 0,
-  }  # fmt: skip
+  })  # fmt: skip
   got = retrieval(
     query, query_label, points[1:], jnp.array([1, 7, 7, 2]), ks=(1, 2)
   )

@@ -159,6 +159,30 @@ def test_training_teaches_more_than_nothing(tmp_path, data_dir):
   assert summary["trained"]["map@r"] > summary["untrained"]["map@r"] + 0.1
 
 
+@pytest.mark.parametrize(
+  "turns", [True, pytest.param(False, marks=pytest.mark.slow)]
+)
+def test_where_images_are_held_changes_nothing(tmp_path, data_dir, turns):
+  found = {}
+  for place in ("host", "device", "none"):
+    said = []
+    train(
+      tmp_path / place,
+      data_dir,
+      devices=2,
+      data__cache=place,
+      augment__rotation_classes=turns,
+      train__duration="4 steps",
+      evaluation__every="4 steps",
+      say=said.append,
+    )
+    found[place] = rows(tmp_path / place)
+    (line,) = [line for line in said if line.startswith("cache: train ")]
+    words = {"none": "decoded for each batch"}.get(place, f"in {place} memory")
+    assert words in line.partition(";")[0]
+  assert found["none"] == found["host"] == found["device"]
+
+
 def test_another_config_in_the_folder_is_refused(whole, data_dir):
   with pytest.raises(UserError, match=r"loss\.margin = 0\.2, not 0\.3"):
     train(whole[0], data_dir, loss__margin=0.3)
@@ -184,6 +208,15 @@ def test_another_config_in_the_folder_is_refused(whole, data_dir):
     ("data__eval_split", "validation", "data.eval_split: .*train, test"),
     ("data__label_key", "identity", "data.label_key: .*label"),
     ("data__image_key", "picture", "data.image_key: .*image"),
+    ("data__cache", "disk", "data.cache: expected one of auto, host, device"),
+    ("batch__within", "country", 'batch.within: expected one of "", group, go'),
+    ("batch__within", "group", "since the data has no groups"),
+    ("batch__weights", "log", "batch.weights: expected one of uniform, images"),
+    ("augment__hue", 0.6, "augment.hue: expected 0 to 0.5, got 0.6"),
+    ("augment__flip", -0.1, "augment.flip: expected 0 to 1, got -0.1"),
+    ("augment__erasing", 1.1, "augment.erasing: expected 0 to 1, got 1.1"),
+    ("augment__crop", -1, "augment.crop: expected 0 or more, got -1"),
+    ("augment__elastic_smoothness", 0.0, "smoothness: expected more than 0"),
     ("optimizer__learning_rate", 0.0, "optimizer.learning_rate: expected more"),
     ("evaluation__ks", (0,), "evaluation.ks"),
     ("evaluation__folds", 1, "evaluation.folds"),

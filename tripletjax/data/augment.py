@@ -1,67 +1,138 @@
 """Augmentations on the device, inside the jitted step.
 
 Each picture has its own key, so that what it looks like doesn't depend on how
-the batch is divided over devices.
+the batch is divided over devices. Each augmentation folds its name into that
+key, so that turning one on leaves the draws of the others.
 """
 
 from __future__ import annotations
 
+import inspect
+import zlib
+from collections.abc import Callable, Mapping
+
 import jax
-import jax.numpy as jnp
-from jax.scipy.ndimage import map_coordinates
 from jaxtyping import Array, Float, Key
 
+from tripletjax.data.augment_color import color_jitter, random_grey
+from tripletjax.data.augment_geometry import (
+  random_affine,
+  random_crop,
+  random_elastic,
+  random_flip,
+)
+from tripletjax.data.augment_patches import random_cutout, random_erasing
 
-def random_affine(
+__all__ = [
+  "AUGMENTATIONS",
+  "EXAMPLES",
+  "augment",
+  "color_jitter",
+  "is_on",
+  "parameters",
+  "random_affine",
+  "random_crop",
+  "random_cutout",
+  "random_elastic",
+  "random_erasing",
+  "random_flip",
+  "random_grey",
+]
+
+# `(images [B, H, W, C] in [0, 1], keys [B], *, parameters)` to images. In the
+# order in which they are applied: moved, coloured, covered.
+AUGMENTATIONS: Mapping[str, Callable[..., jax.Array]] = {
+  "affine": random_affine,
+  "elastic": random_elastic,
+  "crop": random_crop,
+  "flip": random_flip,
+  "color": color_jitter,
+  "grey": random_grey,
+  "erasing": random_erasing,
+  "cutout": random_cutout,
+}
+
+# Parameters that show what each one does; no advice for training.
+EXAMPLES: Mapping[str, Mapping[str, float]] = {
+  "affine": {
+    "rotation": 20.0,
+    "scale": 0.2,
+    "shear": 0.2,
+    "translation": 0.1,
+  },
+  "elastic": {"elastic": 0.03, "elastic_smoothness": 0.1},
+  "crop": {"crop": 4},
+  "flip": {"flip": 0.5},
+  "color": {
+    "brightness": 0.4,
+    "contrast": 0.4,
+    "saturation": 0.6,
+    "hue": 0.1,
+  },
+  "grey": {"grey": 0.5},
+  "erasing": {"erasing": 0.8},
+  "cutout": {"cutout": 0.4},
+}
+
+
+def augment(
   images: Float[Array, "b h w c"],
   keys: Key[Array, " b"],
   *,
-  rotation: float,
-  scale: float,
-  shear: float,
-  translation: float,
+  chosen: Mapping[str, Mapping[str, float]],
 ) -> Float[Array, "b h w c"]:
-  """Rotates, scales, shears and moves each picture at random, bilinearly.
-
-  All are drawn uniformly and symmetric about "unchanged"; what comes from
-  outside the picture is 0.
+  """Applies some of `AUGMENTATIONS`, in their order.
 
   Args:
-    images: `[B, H, W, C]`.
+    images: `[B, H, W, C]` in [0, 1].
     keys: one PRNG key for each picture, `[B]`.
-    rotation: largest angle, degrees.
-    scale: largest change of log-size, along each axis on its own; .1 is 10 %.
-    shear: largest shear, pixels along x for each pixel along y.
-    translation: largest move along each axis, as a share of the side.
+    chosen: parameters by name of the augmentation.
 
   Returns:
-    Pictures of the same shape.
+    Pictures of the same shape, in [0, 1].
   """
-  _, height, width, _ = images.shape
-  center = jnp.array([(height - 1) / 2, (width - 1) / 2])
-  rows, columns = jnp.meshgrid(
-    jnp.arange(height, dtype=jnp.float32),
-    jnp.arange(width, dtype=jnp.float32),
-    indexing="ij",
+  for name, augmentation in AUGMENTATIONS.items():
+    if name in chosen:
+      images = augmentation(images, _own_keys(keys, name), **chosen[name])
+  return images
+
+
+def parameters(name: str) -> tuple[str, ...]:
+  """The parameters of an augmentation.
+
+  >>> parameters("elastic")
+  ('elastic', 'elastic_smoothness')
+  """
+  return tuple(_keyword_only(name))
+
+
+def is_on(name: str, values: Mapping[str, float]) -> bool:
+  """Whether any parameter isn't 0 that turns the augmentation on.
+
+  Those with a default only shape it.
+
+  >>> is_on("elastic", {"elastic": 0.0, "elastic_smoothness": 0.1})
+  False
+  """
+  return any(
+    values[parameter]
+    for parameter, about in _keyword_only(name).items()
+    if about.default is about.empty
   )
-  grid = jnp.stack([rows.ravel(), columns.ravel()]) - center[:, None]
 
-  def transform(image: jax.Array, key: jax.Array) -> jax.Array:
-    draws = jax.random.uniform(key, (6,), minval=-1, maxval=1)
-    angle = jnp.deg2rad(rotation) * draws[0]
-    sine, cosine = jnp.sin(angle), jnp.cos(angle)
-    # Output coordinates to input coordinates, in the order (row, column).
-    turn = jnp.array([[cosine, sine], [-sine, cosine]])
-    slant = jnp.array([[1.0, 0.0], [0.0, 1.0]])
-    slant = slant.at[1, 0].set(shear * draws[1])
-    size = jnp.exp(scale * draws[2:4])[:, None]
-    move = translation * draws[4:6] * jnp.array([height, width], jnp.float32)
-    where = size * (slant @ turn @ grid) + (center + move)[:, None]
 
-    def channel(plane: jax.Array) -> jax.Array:
-      return map_coordinates(plane, list(where), order=1, mode="constant")
+def _keyword_only(name: str) -> dict[str, inspect.Parameter]:
+  signature = inspect.signature(AUGMENTATIONS[name])
+  return {
+    parameter: about
+    for parameter, about in signature.parameters.items()
+    if about.kind is about.KEYWORD_ONLY
+  }
 
-    planes = jax.vmap(channel, in_axes=2, out_axes=1)(image)
-    return planes.reshape(image.shape)
 
-  return jax.vmap(transform)(images, keys)
+def _own_keys(keys: jax.Array, name: str) -> jax.Array:
+  # The first one there was takes the key as it is: its runs stay what they are.
+  if name == "affine":
+    return keys
+  number = zlib.crc32(name.encode()) & 0x7FFFFFFF
+  return jax.vmap(jax.random.fold_in, (0, None))(keys, number)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 import grain
 import numpy as np
 
+from tripletjax.data.caching import num_cores, read_images
 from tripletjax.data.sources import Source
+from tripletjax.data.turns import TURNS, QuarterTurns, turn
 
 Batch = dict[str, np.ndarray]
 
@@ -31,8 +33,9 @@ def batches(
   *,
   start: int = 0,
   stop: int | None = None,
-  num_threads: int = 2,
+  num_threads: int | None = None,
   prefetch: int = 8,
+  pixels: bool = True,
 ) -> Iterator[Batch]:
   """Loads the batches `start` to `stop` of a sampler, in order.
 
@@ -43,16 +46,20 @@ def batches(
     sampler: item t is the example ids of batch t, `[B]`.
     start: number of the first batch.
     stop: number after the last batch; None goes on to the sampler's end.
-    num_threads: threads that load; 0 loads in the caller's thread.
+    num_threads: threads that load, a batch each; 0 loads in the caller's
+      thread, None takes one for each core.
     prefetch: batches that are loaded ahead.
+    pixels: False leaves the images out, for a device that holds them all.
 
   Returns:
     Batches of `image` uint8 `[B, H, W, C]`, `label` int32 `[B]` and `id` int32
-    `[B]`.
+    `[B]`; without pixels `row` in place of `image`, int32 `[B]`, and `turn`
+    where images are turned.
   """
-  dataset = grain.MapDataset.source(sampler).map(
-    lambda ids: load_batch(source, ids)
-  )
+  if num_threads is None:
+    num_threads = num_cores()
+  load = load_batch if pixels else load_rows
+  dataset = grain.MapDataset.source(sampler).map(lambda ids: load(source, ids))
   # Each thread needs a batch to load, or it stands idle.
   options = grain.ReadOptions(
     num_threads=num_threads, prefetch_buffer_size=max(prefetch, num_threads, 1)
@@ -87,12 +94,30 @@ def padded_batches(source: Source, *, batch_size: int) -> Iterator[Batch]:
 
 def load_batch(source: Source, ids: np.ndarray) -> Batch:
   """Images, labels and ids of the examples `ids`, `[B]`."""
-  if isinstance(source.images, np.ndarray):
-    images = source.images[ids]
-  else:
-    images = np.stack([source[index] for index in ids])
   return {
-    "image": images,
+    "image": load_images(source.images, ids),
     "label": source.labels[ids],
     "id": ids.astype(np.int32),
   }
+
+
+def load_rows(source: Source, ids: np.ndarray) -> Batch:
+  """As `load_batch`, with the place of each image in place of its pixels."""
+  rows, turns = ids, {}
+  if isinstance(source.images, QuarterTurns):
+    rows, quarters = np.divmod(ids, TURNS)
+    turns = {"turn": quarters.astype(np.int32)}
+  return {
+    "row": rows.astype(np.int32),
+    "label": source.labels[ids],
+    "id": ids.astype(np.int32),
+  } | turns
+
+
+def load_images(images: Any, ids: np.ndarray) -> np.ndarray:
+  """The images `ids`, `[B]`, of anything that a source has for images."""
+  if isinstance(images, np.ndarray):
+    return images[ids]
+  if isinstance(images, QuarterTurns):
+    return turn(load_images(images.images, ids // TURNS), ids % TURNS)
+  return np.stack(list(read_images(images, ids)))

@@ -10,7 +10,6 @@ import dataclasses
 import io
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -145,30 +144,6 @@ def open_source(
     label_names=tuple(str(value) for value in names),
     image_shape=(height, width, channels),
   )
-
-
-def cache(source: Source, *, num_threads: int = 2) -> Source:
-  """The same source, decoded once into one uint8 array `[N, H, W, C]`.
-
-  Raises:
-    UserError: the images differ in shape.
-  """
-  images = np.empty((len(source), *source.image_shape), np.uint8)
-
-  def decode(start: int) -> None:
-    for index in range(start, min(start + _CHUNK, len(source))):
-      image = source[index]
-      if image.shape != source.image_shape:
-        raise UserError(
-          f"data.image_key: image {index} has shape {image.shape}, image 0 has "
-          f"{source.image_shape}; images must have one shape"
-        )
-      images[index] = image
-
-  with ThreadPoolExecutor(num_threads) as pool:
-    list(pool.map(decode, range(0, len(source), _CHUNK)))
-  images.flags.writeable = False
-  return dataclasses.replace(source, images=images)
 
 
 def identity_counts(labels: np.ndarray) -> IdentityCounts:

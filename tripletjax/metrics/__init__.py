@@ -8,8 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from tripletjax.metrics.clustering import agreement, clustering
+from tripletjax.metrics.curves import det_curve, roc_curve
+from tripletjax.metrics.identification import identification
+from tripletjax.metrics.one_shot import episodes, one_shot
+from tripletjax.metrics.pairs import pair_verification
 from tripletjax.metrics.retrieval import retrieval
-from tripletjax.metrics.verification import pair_verification, verification
+from tripletjax.metrics.space import space
+from tripletjax.metrics.verification import verification
 
 # (embeddings [N, D], labels [N], *, distance="squared_euclidean", ...)
 MetricFn = Callable[..., dict[str, float]]
@@ -17,12 +23,24 @@ MetricFn = Callable[..., dict[str, float]]
 METRICS: Mapping[str, MetricFn] = {
   "retrieval": retrieval,
   "verification": pair_verification,
+  "identification": identification,
+  "one_shot": episodes,
+  "clustering": clustering,
+  "space": space,
 }
 
 __all__ = [
   "METRICS",
   "MetricFn",
+  "agreement",
+  "clustering",
+  "det_curve",
+  "episodes",
+  "identification",
+  "one_shot",
   "pair_verification",
   "retrieval",
+  "roc_curve",
+  "space",
   "verification",
 ]

@@ -1,15 +1,44 @@
-"""What the metrics share: label checks and distances in blocks of rows."""
+"""What the metrics share: checks, labels as codes, and tiles of distances."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
+from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-# Rows of the distance matrix held at once. Every block has this many rows, the
-# last one padded, so that one compilation serves them all.
-BLOCK_ROWS = 256
+from tripletjax.types import DistanceFn
+
+# Rows and columns of a tile of distances. One of 1,024 x 1,024 stays in a CPU's
+# cache between the product and the counting; an accelerator wants more at once.
+TILE = 1024
+ACCELERATOR_TILE = 8192
+
+
+def check_host(embeddings: ArrayLike, name: str) -> np.ndarray | jax.Array:
+  """Embeddings where they are, or an error that names them.
+
+  A NumPy array (or a memory map) stays on the host and goes to the device a
+  block at a time, so that it may be larger than the device's memory.
+
+  Raises:
+    TypeError: the embeddings are not floating.
+    ValueError: the shape is not `[count, dimension]`.
+  """
+  array = embeddings
+  if not isinstance(array, jax.Array) or jax.default_backend() == "cpu":
+    array = np.asarray(array)
+  if not jnp.issubdtype(array.dtype, jnp.floating):
+    raise TypeError(f"expected {name} to be floating, got {array.dtype}")
+  if array.ndim != 2:
+    raise ValueError(
+      f"expected {name} of shape [count, dimension], got shape {array.shape}"
+    )
+  return array
 
 
 def check_labels(labels: ArrayLike, count: int, name: str) -> np.ndarray:
@@ -32,16 +61,105 @@ def check_labels(labels: ArrayLike, count: int, name: str) -> np.ndarray:
   return array
 
 
-def row_blocks(count: int) -> Iterator[tuple[np.ndarray, int]]:
-  """Row indices `[BLOCK_ROWS]` of each block and how many of them are real.
+def check_same_dimension(
+  gallery: np.ndarray | jax.Array,
+  query: np.ndarray | jax.Array,
+  name: str = "gallery",
+  like: str = "query",
+) -> None:
+  """Raises a `ValueError` unless both have as many dimensions."""
+  if gallery.shape[1] != query.shape[1]:
+    raise ValueError(
+      f"expected {name} with {query.shape[1]} dimensions like {like}, "
+      f"got {gallery.shape[1]}"
+    )
 
-  The padding repeats row 0, which is valid data and can't make a warning.
 
-  >>> [(rows.shape, real) for rows, real in row_blocks(300)]
-  [((256,), 256), ((256,), 44)]
+def encode(*labels: np.ndarray) -> list[np.ndarray]:
+  """Codes 0, 1, ... for the labels of several arrays, int32."""
+  _, codes = np.unique(np.concatenate(labels), return_inverse=True)
+  ends = np.cumsum([len(of_one) for of_one in labels])
+  return np.split(codes.astype(np.int32), ends[:-1])
+
+
+class Rows(NamedTuple):
+  """Embeddings, taken in an order of their own.
+
+  Attributes:
+    embeddings: `[N, D]`, on the host or the device.
+    order: which embedding is at each place, `[N]`.
   """
-  for start in range(0, count, BLOCK_ROWS):
-    real = min(BLOCK_ROWS, count - start)
-    rows = np.zeros(BLOCK_ROWS, np.int32)
-    rows[:real] = np.arange(start, start + real)
-    yield rows, real
+
+  embeddings: np.ndarray | jax.Array
+  order: np.ndarray
+
+  @property
+  def size(self) -> int:
+    """How many there are."""
+    return len(self.order)
+
+
+def in_order(embeddings: np.ndarray | jax.Array) -> Rows:
+  """Embeddings in the order in which they are."""
+  return Rows(embeddings, np.arange(len(embeddings)))
+
+
+def tile_edge(count: int, *, limit: int | None = None) -> int:
+  """Rows or columns of the tiles that `count` embeddings are cut into.
+
+  The same for similar counts, so that these share a compilation.
+
+  >>> tile_edge(5), tile_edge(300), tile_edge(60000)
+  (64, 512, 1024)
+  """
+  if limit is None:
+    limit = TILE if jax.default_backend() == "cpu" else ACCELERATOR_TILE
+  return min(limit, max(64, 1 << max(count - 1, 0).bit_length()))
+
+
+def starts(count: int, edge: int) -> Iterator[tuple[int, int]]:
+  """First place and number of each run of at most `edge` embeddings.
+
+  >>> list(starts(5, 2))
+  [(0, 2), (2, 2), (4, 1)]
+  """
+  for start in range(0, count, edge):
+    yield start, min(edge, count - start)
+
+
+def distance_tile(
+  x: Rows,
+  y: Rows,
+  x_start: int,
+  y_start: int,
+  x_edge: int,
+  y_edge: int,
+  *,
+  distance_fn: DistanceFn,
+) -> jax.Array:
+  """Distances `[x_edge, y_edge]` of two runs of embeddings.
+
+  Always a program of its own: where the same pair is needed twice, it has the
+  same bits twice. Columns beyond the last embedding are NaN; rows beyond it
+  repeat the last.
+  """
+  return _distances(
+    _run(x, x_start, x_edge),
+    _run(y, y_start, y_edge),
+    np.int32(y.size - y_start),
+    distance_fn=distance_fn,
+  )
+
+
+def _run(rows: Rows, start: int, edge: int) -> jax.Array:
+  places = np.minimum(np.arange(start, start + edge), rows.size - 1)
+  return jnp.asarray(rows.embeddings[rows.order[places]])
+
+
+@functools.partial(jax.jit, static_argnames=("distance_fn",))
+def _distances(
+  x: jax.Array, y: jax.Array, real: jax.Array, *, distance_fn: DistanceFn
+) -> jax.Array:
+  distances = distance_fn(x, y)
+  column = jnp.arange(y.shape[0], dtype=jnp.int32)[None, :]
+  return jnp.where(column < real, distances, jnp.nan)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
-from fractions import Fraction
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from sklearn import metrics as sklearn_metrics
 
-from tripletjax.distances import check_embeddings, resolve_distance
-from tripletjax.metrics.blocks import check_labels, row_blocks
-from tripletjax.types import DistanceFn
+from tripletjax.metrics import curves
+from tripletjax.metrics.blocks import check_labels
+from tripletjax.metrics.intervals import QUANTILES
+
+OF_FOLDS = (
+  "accuracy",
+  "accuracy_stderr",
+  "accuracy_low",
+  "accuracy_high",
+  "threshold",
+)
 
 
 def verification(
@@ -23,7 +26,9 @@ def verification(
   *,
   folds: int = 10,
   far: Sequence[float] = (1e-3,),
+  fold: ArrayLike | None = None,
   seed: int = 0,
+  resamples: int = 1000,
 ) -> dict[str, float]:
   """Scores of the rule "same when distance <= threshold" on listed pairs.
 
@@ -39,7 +44,10 @@ def verification(
     is_same: True where a pair shares its identity, `[P]`, bool.
     folds: number of folds, at least 2.
     far: false-accept rates, each in (0, 1).
-    seed: of the deal into folds.
+    fold: the fold of each pair, integer, `[P]`, where a protocol says it (LFW's
+      pairs.txt); `folds` isn't used then.
+    seed: of the deal into folds, and of the bootstrap.
+    resamples: how often pairs are drawn anew for the intervals.
 
   Returns:
     `accuracy`, its mean over folds; `accuracy_stderr`, their standard error;
@@ -47,14 +55,16 @@ def verification(
     linearly interpolated curve has false-accept = false-reject rate;
     `tar@far=1e-03` for each FAR: the share of same pairs accepted at the
     largest threshold whose false-accept rate is <= FAR, by exact counting;
-    `same_pairs` and `different_pairs`. Not measurable, and nan: all without
-    same or different pairs or with a NaN distance, `accuracy` and its company
-    with fewer than `folds` pairs of a kind, TAR with fewer than 1/FAR
-    different pairs.
+    `same_pairs` and `different_pairs`. `accuracy` and each TAR have `_low` and
+    `_high`: a 95 % bootstrap interval over pairs. Not measurable, and nan: all
+    without same or different pairs or with a NaN distance, `accuracy` and its
+    company with fewer than `folds` pairs of a kind (a given fold: where the
+    others lack a kind), TAR with fewer than 1/FAR different pairs.
 
   Raises:
-    TypeError: distances not floating, or is_same not bool.
-    ValueError: a shape doesn't fit, `folds` or a FAR is out of its range.
+    TypeError: distances not floating, is_same not bool, fold not integer.
+    ValueError: a shape doesn't fit, `folds` or a FAR is out of its range, or
+      `fold` names only one.
 
   >>> scores = verification(
   ...   np.array([0.1, 0.2, 0.3, 0.8, 0.9, 1.0]),
@@ -65,194 +75,126 @@ def verification(
   >>> round(scores["auc"], 4), round(scores["tar@far=5e-01"], 4)
   (0.8889, 1.0)
   """
-  distances, is_same = np.asarray(distances), np.asarray(is_same)
-  if not jnp.issubdtype(distances.dtype, np.floating):
-    raise TypeError(f"expected distances to be floating, got {distances.dtype}")
-  if is_same.dtype != np.bool_:
-    raise TypeError(f"expected is_same to be bool, got {is_same.dtype}")
-  if distances.ndim != 1 or distances.shape != is_same.shape:
-    raise ValueError(
-      "expected distances and is_same of one shape [pairs], "
-      f"got {distances.shape} and {is_same.shape}"
-    )
-  _check_protocol(folds, far)
-  rng = np.random.default_rng(seed)
-  return _fold_scores(distances, is_same, folds, rng) | _curve_scores(
-    distances, is_same, far
+  distances, is_same = curves.check_pairs(distances, is_same)
+  check_protocol(folds, far, resamples)
+  if fold is not None:
+    fold = check_labels(fold, len(distances), "fold")
+    if len(np.unique(fold)) < 2 <= len(fold):
+      raise ValueError("expected fold with at least 2 folds, got 1")
+  scores = fold_scores(
+    distances, is_same, folds, seed=seed, fold=fold, resamples=resamples
   )
-
-
-def pair_verification(
-  embeddings: ArrayLike,
-  labels: ArrayLike,
-  *,
-  distance: str | DistanceFn = "squared_euclidean",
-  folds: int = 10,
-  far: Sequence[float] = (1e-3,),
-  seed: int = 0,
-) -> dict[str, float]:
-  """`verification` over all unordered pairs of a set.
-
-  AUC, EER and TAR see every pair. `accuracy`, its error and `threshold` see
-  as many same as different pairs, as LFW does: all of the rarer kind, and as
-  many of the other drawn with `seed`; over all pairs of many classes
-  "always different" would already be right 99% of the time.
-
-  Holds the N (N - 1) / 2 distances on the host: 7 MB for 1,908 embeddings,
-  200 MB for 10,000.
-
-  Args:
-    embeddings: `[N, D]`, floating.
-    labels: identities, `[N]`, integer.
-    distance: a name from `DISTANCES`, or a symmetric function of `x` and `y`.
-    folds: number of folds, at least 2.
-    far: false-accept rates, each in (0, 1).
-    seed: of the draw and the deal into folds.
-
-  Returns:
-    As `verification`; `same_pairs` and `different_pairs` count every pair.
-
-  Raises:
-    TypeError: embeddings not floating, or labels not integer.
-    ValueError: a shape doesn't fit, `folds` or a FAR is out of its range.
-
-  >>> points = np.array([[0.0], [1.0], [5.0], [7.0]], np.float32)
-  >>> scores = pair_verification(points, np.array([0, 0, 1, 1]), folds=2)
-  >>> scores["auc"], scores["eer"], scores["accuracy"]
-  (1.0, 0.0, 1.0)
-  """
-  embeddings = check_embeddings(embeddings, "embeddings")
-  labels = check_labels(labels, len(embeddings), "labels")
-  _check_protocol(folds, far)
-  distances, is_same = _all_pairs(
-    embeddings, labels, resolve_distance(distance)
-  )
-  rng = np.random.default_rng(seed)
-  same, different = np.flatnonzero(is_same), np.flatnonzero(~is_same)
-  count = min(len(same), len(different))
-  chosen = np.concatenate(
-    [rng.choice(kind, count, replace=False) for kind in (same, different)]
-    if count
-    else [same, different]
-  )
-  return _fold_scores(
-    distances[chosen], is_same[chosen], folds, rng
-  ) | _curve_scores(distances, is_same, far)
-
-
-def _check_protocol(folds: int, far: Sequence[float]) -> None:
-  if folds < 2:
-    raise ValueError(f"expected folds of at least 2, got {folds}")
+  pairs = None
+  if not np.isnan(distances).any():
+    pairs = curves.same_beside_different(distances, is_same)
+  scores |= curve_scores(pairs, far)
+  rng = np.random.default_rng([seed, 1])
   for rate in far:
-    if not 0 < rate < 1:
-      raise ValueError(f"expected far in (0, 1), got {rate}")
-
-
-def _all_pairs(
-  embeddings: jax.Array, labels: np.ndarray, distance_fn: DistanceFn
-) -> tuple[np.ndarray, np.ndarray]:
-  """Distance `[P]` and sameness `[P]` of all pairs i < j, row by row."""
-  count = len(labels)
-  distances, is_same = [np.zeros(0, np.float32)], [np.zeros(0, bool)]
-  for rows, real in row_blocks(count):
-    block = np.asarray(
-      _distance_block(embeddings[rows], embeddings, distance_fn=distance_fn)
-    )
-    for i, values in zip(rows[:real], block[:real], strict=True):
-      distances.append(values[i + 1 :])
-      is_same.append(labels[i + 1 :] == labels[i])
-  return np.concatenate(distances), np.concatenate(is_same)
-
-
-@functools.partial(jax.jit, static_argnames=("distance_fn",))
-def _distance_block(
-  x: jax.Array, y: jax.Array, *, distance_fn: DistanceFn
-) -> jax.Array:
-  return distance_fn(x, y)
-
-
-def _cuts(
-  distances: np.ndarray, is_same: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Distinct distances, ascending, and the pairs of each kind up to them.
-
-  Returns:
-    distinct distances `[M]`, and with a leading 0 for "accept nothing" the
-    same pairs `[M + 1]` and the different pairs `[M + 1]` accepted there.
-  """
-  order = np.argsort(distances)
-  values, same = distances[order], is_same[order]
-  last = np.flatnonzero(np.append(values[1:] != values[:-1], True))
-  accepted_same = np.append(0, np.cumsum(same)[last])
-  return values[last], accepted_same, np.append(0, last + 1) - accepted_same
-
-
-def _curve_scores(
-  distances: np.ndarray, is_same: np.ndarray, far: Sequence[float]
-) -> dict[str, float]:
-  """AUC, EER and TAR from one sort of all pairs."""
+    key = curves.rate_key("tar@far", rate)
+    low = high = np.nan
+    if resamples and not np.isnan(scores[key]) and pairs is not None:
+      low, high = _tar_interval(pairs, rate, resamples, rng)
+    scores |= {f"{key}_low": float(low), f"{key}_high": float(high)}
   same = int(np.sum(is_same))
-  different = len(is_same) - same
-  keys = ["auc", "eer", *(_tar_key(rate) for rate in far)]
-  scores = dict.fromkeys(keys, float("nan"))
-  if same and different and not np.isnan(distances).any():
-    _, accepted_same, accepted_different = _cuts(distances, is_same)
-    tar, fars = accepted_same / same, accepted_different / different
-    scores["auc"] = float(sklearn_metrics.auc(fars, tar))
-    # FAR - FRR rises from -1 to 1; its zero lies on the segment that ends at
-    # the first cut where it is not negative.
-    gap = fars - (1 - tar)
-    end = int(np.argmax(gap >= 0))
-    part = gap[end - 1] / (gap[end - 1] - gap[end])
-    scores["eer"] = float(fars[end - 1] + part * (fars[end] - fars[end - 1]))
-    for rate in far:
-      # The rate as written in decimal: 0.29 * 100 is less than 29 in floats.
-      allowed = int(Fraction(repr(float(rate))) * different)
-      if allowed:
-        cut = np.searchsorted(accepted_different, allowed, side="right") - 1
-        scores[_tar_key(rate)] = float(tar[int(cut)])
   return scores | {
     "same_pairs": float(same),
-    "different_pairs": float(different),
+    "different_pairs": float(len(is_same) - same),
   }
 
 
-def _tar_key(rate: float) -> str:
-  short = f"{rate:.0e}"
-  return f"tar@far={short if float(short) == rate else f'{rate:g}'}"
+def check_protocol(folds: int, far: Sequence[float], resamples: int) -> None:
+  """Raises a `ValueError` for what is out of its range."""
+  if folds < 2:
+    raise ValueError(f"expected folds of at least 2, got {folds}")
+  if resamples < 0:
+    raise ValueError(f"expected resamples of at least 0, got {resamples}")
+  curves.check_rates(far)
 
 
-def _fold_scores(
+def curve_scores(
+  pairs: curves.SamePairs | None, far: Sequence[float]
+) -> dict[str, float]:
+  """AUC, EER and TAR of same pairs; nan for None, or without a kind."""
+  keys = ["auc", "eer", *(curves.rate_key("tar@far", rate) for rate in far)]
+  scores = dict.fromkeys(keys, float("nan"))
+  if pairs is None or not len(pairs.distance) or not pairs.different:
+    return scores
+  scores |= {"auc": curves.auc(pairs), "eer": curves.eer(pairs)}
+  for rate in far:
+    if most := curves.allowed(rate, pairs.different):
+      share = int(curves.accepted(pairs.upto, most)) / len(pairs.distance)
+      scores[curves.rate_key("tar@far", rate)] = float(share)
+  return scores
+
+
+def _tar_interval(
+  pairs: curves.SamePairs,
+  rate: float,
+  resamples: int,
+  rng: np.random.Generator,
+) -> tuple[float, float]:
+  """Pairs of both kinds drawn with replacement; the threshold moves along."""
+  most = curves.allowed(rate, pairs.different)
+  # Of n draws the place of the (most + 1)-th smallest, as a share of the list,
+  # is a Beta variable: no resample needs to be made. Below it lies the
+  # threshold.
+  share = rng.beta(most + 1, max(pairs.different - most, 1), resamples)
+  nearer = np.minimum(
+    (share * pairs.different).astype(np.int64), pairs.different - 1
+  )
+  count = len(pairs.distance)
+  tar = curves.accepted(pairs.upto, nearer) / count
+  low, high = np.quantile(rng.binomial(count, tar) / count, QUANTILES)
+  return float(low), float(high)
+
+
+def fold_scores(
   distances: np.ndarray,
   is_same: np.ndarray,
   folds: int,
-  rng: np.random.Generator,
+  *,
+  seed: int | np.random.Generator,
+  fold: np.ndarray | None = None,
+  resamples: int = 0,
 ) -> dict[str, float]:
-  """Accuracy, its standard error and the threshold, by cross-validation."""
-  names = ("accuracy", "accuracy_stderr", "threshold")
-  fewest = min(np.sum(is_same), np.sum(~is_same))
-  if fewest < folds or np.isnan(distances).any():
-    return dict.fromkeys(names, float("nan"))
+  """Accuracy, its error and interval, and threshold, by cross-validation."""
+  nothing = dict.fromkeys(OF_FOLDS, float("nan"))
+  if np.isnan(distances).any():
+    return nothing
+  rng = np.random.default_rng(seed)
+  if fold is None:
+    if min(np.sum(is_same), np.sum(~is_same)) < folds:
+      return nothing
+    fold = np.zeros(len(is_same), np.int64)
+    for kind in (is_same, ~is_same):
+      fold[kind] = rng.permutation(np.arange(np.sum(kind)) % folds)
   # float64: a threshold halfway between two float32 must fall between them.
   distances = distances.astype(np.float64)
-  fold = np.zeros(len(is_same), np.int64)
-  for kind in (is_same, ~is_same):
-    fold[kind] = rng.permutation(np.arange(np.sum(kind)) % folds)
-  accuracies, thresholds = [], []
-  for held_out in range(folds):
+  accuracies, thresholds, right = [], [], 0
+  for held_out in np.unique(fold):
     judged = fold == held_out
-    threshold = _best_threshold(distances[~judged], is_same[~judged])
-    accepted = distances[judged] <= threshold
-    accuracies.append(np.mean(accepted == is_same[judged]))
+    if len(np.unique(is_same[~judged])) < 2:
+      return nothing
+    threshold = best_threshold(distances[~judged], is_same[~judged])
+    correct = (distances[judged] <= threshold) == is_same[judged]
+    accuracies.append(np.mean(correct))
     thresholds.append(threshold)
-  stderr = np.std(accuracies, ddof=1) / np.sqrt(folds)
-  values = (np.mean(accuracies), stderr, np.mean(thresholds))
-  return dict(zip(names, map(float, values), strict=True))
+    right += int(correct.sum())
+  if not accuracies:
+    return nothing
+  stderr = np.std(accuracies, ddof=1) / np.sqrt(len(accuracies))
+  low = high = np.nan
+  if resamples:
+    # Draws of right and wrong answers, each as often as it was given.
+    draws = rng.binomial(len(fold), right / len(fold), resamples) / len(fold)
+    low, high = np.quantile(draws, QUANTILES)
+  values = (np.mean(accuracies), stderr, low, high, np.mean(thresholds))
+  return dict(zip(OF_FOLDS, map(float, values), strict=True))
 
 
-def _best_threshold(distances: np.ndarray, is_same: np.ndarray) -> float:
+def best_threshold(distances: np.ndarray, is_same: np.ndarray) -> float:
   """The threshold with the most right answers; the smallest cut of several."""
-  values, same, different = _cuts(distances, is_same)
+  values, same, different = curves.cuts(distances, is_same)
   # right = same accepted + different rejected, up to a constant
   cut = int(np.argmax(same - different))
   if cut == 0:

@@ -58,6 +58,31 @@ def paste_ink(
   place[:] = place * (1 - alpha) + np.asarray(color, np.float32) * alpha
 
 
+def is_ink(image: np.ndarray) -> bool:
+  """Whether a picture `[H, W, C]`, uint8, is drawn in ink on nothing.
+
+  It has one channel then, and its rim is black.
+  """
+  rim = [image[0], image[-1], image[:, 0], image[:, -1]]
+  return image.shape[2] == 1 and bool(np.median(np.concatenate(rim)) < 16)
+
+
+def tile(image: np.ndarray, size: int) -> np.ndarray:
+  """A picture `[H, W, C]`, uint8, as it is looked at: `[size, size, 3]`.
+
+  Ink becomes black on white; any other picture is shown as it is.
+  """
+  if is_ink(image):
+    raster = blank(size, size)
+    paste_ink(raster, ink_of(image, size), 0, 0)
+    return raster
+  # What has neither one channel nor three is shown by its mean.
+  if image.shape[2] != 3:
+    return np.repeat(ink_of(image, size)[:, :, None], 3, axis=2)
+  planes = np.moveaxis(image, 2, 0)[..., None]
+  return np.stack([ink_of(plane, size) for plane in planes], axis=2)
+
+
 def paste_tile(
   raster: np.ndarray,
   image: np.ndarray,
@@ -73,8 +98,7 @@ def paste_tile(
   inner = size - 2 * border
   raster[
     top + border : top + border + inner, left + border : left + border + inner
-  ] = 1
-  paste_ink(raster, ink_of(image, inner), top + border, left + border)
+  ] = tile(image, inner)
 
 
 def figure_of(raster: np.ndarray) -> tuple[Figure, Axes]:

@@ -13,7 +13,9 @@ from tripletjax.report.canvas import (
   class_colors,
   figure_of,
   ink_of,
+  is_ink,
   paste_ink,
+  paste_tile,
 )
 from tripletjax.report.files import Evaluation
 
@@ -153,6 +155,10 @@ def place_glyphs(
   left = np.rint(_MARGIN + points[:, 0] * room).astype(int)
   top = np.rint(_MARGIN + (1 - points[:, 1]) * room).astype(int)
   for image, y, x, color in zip(images, top, left, colors, strict=True):
-    # Six levels of ink are smooth enough and halve the PNG.
-    paste_ink(raster, np.rint(ink_of(image, glyph) * 6) / 6, y, x, color)
+    if is_ink(image):
+      # Six levels of ink are smooth enough and halve the PNG.
+      paste_ink(raster, np.rint(ink_of(image, glyph) * 6) / 6, y, x, color)
+    else:
+      frame = (color[0], color[1], color[2])
+      paste_tile(raster, image, y, x, size=glyph, frame=frame, border=2)
   return raster

@@ -6,7 +6,7 @@ import json
 import pathlib
 import zipfile
 import zlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,6 +26,12 @@ class Evaluation(NamedTuple):
     label_names: `[C]`, str, such as "U+0561" or "3".
     images: `[N, H, W, C]`, uint8, ink high.
     groups: `[N]`, str, such as the script, or None.
+    queries: `[Q]`, integer, index of the images that ask and have a match;
+      None is all.
+    nearest: `[Q, K]`, integer, index of what is nearest to each query; None
+      where nobody has looked.
+    nearest_distances: `[Q, K]`, floating, or None.
+    distance: the name of the distance by which these were found.
   """
 
   embeddings: np.ndarray
@@ -33,6 +39,10 @@ class Evaluation(NamedTuple):
   label_names: np.ndarray
   images: np.ndarray
   groups: np.ndarray | None
+  queries: np.ndarray | None = None
+  nearest: np.ndarray | None = None
+  nearest_distances: np.ndarray | None = None
+  distance: str = "euclidean"
 
 
 class MinedTriplets(NamedTuple):
@@ -97,15 +107,15 @@ def read_evaluation(path: pathlib.Path) -> Evaluation:
   Raises:
     UserError: the file can't be read or an array is missing or misshapen.
   """
-  data = _read_npz(path)
-  embeddings = _take(data, path, "embeddings", "f", (None, None))
+  data = read_npz(path)
+  embeddings = take(data, path, "embeddings", "f", (None, None))
   count = len(embeddings)
-  labels = _take(data, path, "labels", "iu", (count,))
-  names = _take(data, path, "label_names", "U", (None,))
-  images = _take(data, path, "images", "B", (count, None, None, None))
+  labels = take(data, path, "labels", "iu", (count,))
+  names = take(data, path, "label_names", "U", (None,))
+  images = take(data, path, "images", "B", (count, None, None, None))
   groups = None
   if "groups" in data:
-    groups = _take(data, path, "groups", "U", (count,))
+    groups = take(data, path, "groups", "U", (count,))
   if not count:
     raise UserError(f"{path}: expected at least one embedding, got none")
   if not np.isfinite(embeddings).all():
@@ -115,8 +125,20 @@ def read_evaluation(path: pathlib.Path) -> Evaluation:
       f"{path}: expected labels in 0..{len(names) - 1} like label_names, "
       f"got {labels.min()}..{labels.max()}"
     )
+  found: dict[str, Any] = {}
+  if "nearest" in data:
+    queries = take(data, path, "queries", "iu", (None,))
+    nearest = take(data, path, "nearest", "iu", (len(queries), None))
+    found = {
+      "queries": queries,
+      "nearest": nearest,
+      "nearest_distances": take(
+        data, path, "nearest_distances", "f", nearest.shape
+      ),
+      "distance": str(take(data, path, "distance", "U", ())),
+    }
   return Evaluation(
-    embeddings.astype(np.float32), labels, names, images, groups
+    embeddings.astype(np.float32), labels, names, images, groups, **found
   )
 
 
@@ -126,21 +148,21 @@ def read_triplets(path: pathlib.Path) -> MinedTriplets:
   Raises:
     UserError: the file can't be read or an array is missing or misshapen.
   """
-  data = _read_npz(path)
-  anchors = _take(data, path, "anchors", "B", (None, None, None, None))
+  data = read_npz(path)
+  anchors = take(data, path, "anchors", "B", (None, None, None, None))
   count = len(anchors)
   positives, negatives = (
-    _take(data, path, name, "B", anchors.shape)
+    take(data, path, name, "B", anchors.shape)
     for name in ("positives", "negatives")
   )
   distance_ap, distance_an = (
-    _take(data, path, name, "f", (count,))
+    take(data, path, name, "f", (count,))
     for name in ("distance_ap", "distance_an")
   )
   # An empty list saved by NumPy is float64: its kind says nothing.
   text = "U" if count else "Uf"
   anchor_labels, negative_labels = (
-    _take(data, path, name, text, (count,))
+    take(data, path, name, text, (count,))
     for name in ("anchor_labels", "negative_labels")
   )
   return MinedTriplets(
@@ -151,8 +173,8 @@ def read_triplets(path: pathlib.Path) -> MinedTriplets:
     distance_an=distance_an,
     anchor_labels=anchor_labels,
     negative_labels=negative_labels,
-    margin=float(_take(data, path, "margin", "fiu", ())),
-    miner=str(_take(data, path, "miner", "U", ())),
+    margin=float(take(data, path, "margin", "fiu", ())),
+    miner=str(take(data, path, "miner", "U", ())),
   )
 
 
@@ -163,7 +185,12 @@ def _read_lines(path: pathlib.Path) -> list[str]:
     raise UserError(f"{path}: expected lines of JSON, got {error}") from error
 
 
-def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
+def read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
+  """All arrays of an archive.
+
+  Raises:
+    UserError: the file can't be read.
+  """
   try:
     # Opened here: np.load leaves a file open that turns out to be no archive.
     with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
@@ -182,14 +209,18 @@ def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
     ) from error
 
 
-def _take(
+def take(
   data: dict[str, np.ndarray],
   path: pathlib.Path,
   name: str,
   kinds: str,
   shape: tuple[int | None, ...],
 ) -> np.ndarray:
-  """An array of the archive, of a dtype (NumPy kinds or chars) and a shape."""
+  """An array of the archive, of a dtype (NumPy kinds or chars) and a shape.
+
+  Raises:
+    UserError: it is missing, or has another dtype or shape.
+  """
   if name not in data:
     raise UserError(
       f"{path}: expected an array {name!r}, got only {', '.join(data)}"

@@ -35,33 +35,38 @@ _BLOCK_ROWS = 512
 
 
 def draw_neighbours(data: Evaluation) -> Figure:
-  """Rows of a query and its 8 nearest others by Euclidean distance.
+  """Rows of a query and its 8 nearest others.
 
   First queries whose nearest is of their class, of classes spread evenly over
   the set; then the most confident mistakes: the smallest distances to a
   nearest of another class, one for each pair of classes.
   """
-  nearest, distance = nearest_others(data.embeddings, SHOWN)
-  right, wrong = choose_queries(data.labels, nearest, distance)
+  queries, nearest, distance = with_nearest(data)
+  asked = data.labels[queries]
+  right, wrong = choose_queries(asked, nearest, distance, data.labels)
   share = 1.0
   if nearest.shape[1]:
-    share = float(np.mean(data.labels[nearest[:, 0]] == data.labels))
+    share = float(np.mean(data.labels[nearest[:, 0]] == asked))
+  of_whom = "all queries"
+  if data.queries is not None:
+    of_whom = "the queries that have a match"
   kinds = [
-    (f"Nearest is right ({share:.1%} of all queries)", right),
+    (f"Nearest is right ({share:.1%} of {of_whom})", right),
     ("Nearest is wrong, the most confident mistakes", wrong),
   ]
-  rows = sum(max(1, len(queries)) for _, queries in kinds)
+  rows = sum(max(1, len(chosen)) for _, chosen in kinds)
   raster = blank(TOP + 2 * HEADING + rows * _ROW, _WIDTH)
   texts: list[tuple[float, float, str, dict[str, Any]]] = []
   style = {"fontsize": 12, "va": "center", "weight": "bold"}
   top = TOP
-  for heading, queries in kinds:
+  for heading, chosen in kinds:
     texts.append((14, top + 28, heading, style))
     top += HEADING
-    for query in queries:
-      _draw_row(raster, texts, data, query, nearest, distance, top)
+    for row in chosen:
+      found = nearest[row], distance[row]
+      _draw_row(raster, texts, data, queries[row], *found, top)
       top += _ROW
-    if not len(queries):
+    if not len(chosen):
       texts.append((14, top + 20, "none", {"fontsize": 11}))
       top += _ROW
   figure, axes = figure_of(raster)
@@ -72,7 +77,8 @@ def draw_neighbours(data: Evaluation) -> Figure:
   )  # fmt: skip
   axes.text(
     _WIDTH / 2, 48,
-    "green: same class, red: another class; Euclidean distance below",
+    "green: same class, red: another class; "
+    f"{data.distance.replace('_', ' ')} distance below",
     ha="center", va="center", fontsize=10, color="0.35",
   )  # fmt: skip
   return figure
@@ -101,13 +107,41 @@ def nearest_others(
   return index, distance
 
 
+def with_nearest(
+  data: Evaluation,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Queries `[Q]`, what is nearest to them `[Q, K]` and how far, `[Q, K]`.
+
+  As the file has it; else all ask all others by the Euclidean distance.
+  """
+  if (
+    data.queries is None
+    or data.nearest is None
+    or data.nearest_distances is None
+  ):
+    return np.arange(len(data.labels)), *nearest_others(data.embeddings, SHOWN)
+  return data.queries, data.nearest, data.nearest_distances
+
+
 def choose_queries(
-  labels: np.ndarray, nearest: np.ndarray, distance: np.ndarray
+  labels: np.ndarray,
+  nearest: np.ndarray,
+  distance: np.ndarray,
+  searched_labels: np.ndarray | None = None,
 ) -> tuple[list[int], list[int]]:
-  """Queries to show: (right, wrong), at most `ROWS_OF_A_KIND` of each."""
+  """Queries to show: (right, wrong), at most `ROWS_OF_A_KIND` of each.
+
+  Args:
+    labels: of the queries, `[Q]`.
+    nearest: what is nearest to each, `[Q, K]`.
+    distance: how far, `[Q, K]`.
+    searched_labels: what `nearest` counts, `[N]`; `labels` when None.
+  """
   if not nearest.shape[1]:
     return [], []
-  is_right = labels[nearest[:, 0]] == labels
+  searched = labels if searched_labels is None else searched_labels
+  taken = searched[nearest[:, 0]]
+  is_right = taken == labels
   candidates = np.flatnonzero(is_right)
   _, first = np.unique(labels[candidates], return_index=True)
   spread = candidates[first]
@@ -120,7 +154,7 @@ def choose_queries(
   mistakes = np.flatnonzero(~is_right)
   for query in mistakes[np.argsort(distance[mistakes, 0], kind="stable")]:
     # Two points are often each other's nearest: that is one mistake.
-    pair = frozenset((labels[query], labels[nearest[query, 0]]))
+    pair = frozenset((labels[query], taken[query]))
     if pair not in seen and len(wrong) < ROWS_OF_A_KIND:
       seen.add(pair)
       wrong.append(int(query))
@@ -150,7 +184,7 @@ def _draw_row(
   distance: np.ndarray,
   top: int,
 ) -> None:
-  """One query and its neighbours into the raster, their texts into a list."""
+  """One query and its `[K]` into the raster, their texts into a list."""
   label = str(data.label_names[data.labels[query]])
   lines = [short(label, 26), *textwrap.wrap(describe(label), 23)[:3]]
   if data.groups is not None and len(lines) == 1:
@@ -158,7 +192,7 @@ def _draw_row(
   place = {"va": "center", "ha": "right", "linespacing": 1.35, "fontsize": 9}
   texts.append((_NAME_WIDTH, top + TILE / 2, "\n".join(lines), place))
   paste_tile(raster, data.images[query], top, _QUERY_LEFT, size=TILE)
-  for rank, other in enumerate(nearest[query]):
+  for rank, other in enumerate(nearest[:SHOWN]):
     left = FIRST_LEFT + rank * _PITCH
     right = data.labels[other] == data.labels[query]
     color = GREEN if right else RED
@@ -168,9 +202,7 @@ def _draw_row(
     name = short(str(data.label_names[data.labels[other]]), 12)
     centre = left + TILE / 2
     style = {"ha": "center", "va": "top", "fontsize": 9}
-    texts.append(
-      (centre, top + TILE + 4, f"{distance[query, rank]:.3f}", style)
-    )
+    texts.append((centre, top + TILE + 4, f"{distance[rank]:.3f}", style))
     texts.append(
       (centre, top + TILE + 19, name, style | {"color": color, "fontsize": 8})
     )

@@ -35,6 +35,26 @@ def make_embed(devices: parallel.Devices, *, batch_size: int) -> EmbedFn:
   return embed
 
 
+def embed_source(
+  state: TrainState,
+  source: Source,
+  devices: parallel.Devices,
+  *,
+  batch_size: int,
+) -> np.ndarray:
+  """Embeddings `[N, D]` of a source by a state that lies on the host.
+
+  Args:
+    state: of one device, as from `finished`.
+    source: the images.
+    devices: where to embed; the result doesn't depend on how many they are.
+    batch_size: images at a time; rounded up to a multiple of the devices.
+  """
+  batch_size += -batch_size % len(devices)
+  embed = make_embed(devices, batch_size=batch_size)
+  return embed(parallel.replicate(state, devices), source)
+
+
 def make_measure(config: ConfigDict, source: Source) -> MeasureFn:
   """All `METRICS` on the labels of a split, by the config's protocol."""
 

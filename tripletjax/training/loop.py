@@ -13,7 +13,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from tripletjax import checkpoint, writers
-from tripletjax.data.pipeline import batches, load_batch
+from tripletjax.data.pipeline import load_batch
 from tripletjax.data.sampling import PKSampler
 from tripletjax.data.sources import Source
 from tripletjax.training import artifacts, objective, parallel
@@ -129,9 +129,9 @@ def _train(run: Run, state: TrainState, manager: Any, stop: int) -> _Progress:
   """Runs the steps that are missing, up to `stop`."""
   config, schedule = run.config, run.schedule
   start, state, untrained, seconds = _begin(run, state, manager)
-  key = jax.random.fold_in(jax.random.key(config.seed), 1)
+  key = objective.run_key(config)
   margin = jnp.float32(config.loss.margin)
-  loader = batches(run.train_source, run.sampler, start=start, stop=stop)
+  loader = run.load(start, stop)
 
   def due(step: int, every: int) -> bool:
     return every > 0 and (step % every == 0 or step == schedule.total)
@@ -143,8 +143,7 @@ def _train(run: Run, state: TrainState, manager: Any, stop: int) -> _Progress:
     pending: list[dict[str, jax.Array]] = []
     clock = time.perf_counter()
     for step in range(start + 1, stop + 1):
-      batch = parallel.shard(next(loader), len(run.devices))
-      state, metrics = run.train_step(state, batch, key, margin)
+      state, metrics = run.train_step(state, next(loader), key, margin)
       pending.append(metrics)
       evaluating = due(step, schedule.evaluate)
       saving = due(step, schedule.checkpoint) or step == stop

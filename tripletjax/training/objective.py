@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -13,7 +13,9 @@ from flax import linen as nn
 from jax.typing import ArrayLike
 from ml_collections import ConfigDict
 
-from tripletjax.data.augment import random_affine
+from tripletjax.data import augment
+from tripletjax.data.caching import PLACES
+from tripletjax.data.sampling_checks import WEIGHTS, WITHIN
 from tripletjax.distances import DISTANCES
 from tripletjax.errors import UserError
 from tripletjax.losses import LOSSES
@@ -29,6 +31,9 @@ CHOICES: Mapping[str, Mapping[str, Any]] = {
   "loss.distance": DISTANCES,
   "loss.reduction": REDUCTIONS,
   "model.name": MODELS,
+  "data.cache": dict.fromkeys(PLACES),
+  "batch.within": dict.fromkeys(WITHIN),
+  "batch.weights": WEIGHTS,
 }
 
 # How the margin moves from `loss.margin` (a factor of 1) to another factor.
@@ -48,6 +53,7 @@ POSITIVE = (
   "optimizer.epsilon",
   "evaluation.batch_size",
   "checkpoint.keep",
+  "augment.elastic_smoothness",
 )
 NOT_NEGATIVE = (
   "seed",
@@ -58,8 +64,18 @@ NOT_NEGATIVE = (
   "augment.scale",
   "augment.shear",
   "augment.translation",
+  "augment.elastic",
+  "augment.crop",
   "optimizer.weight_decay",
 )
+
+# Probabilities, shares and factors: from 0 to this.
+AT_MOST = {
+  "augment.hue": 0.5,
+  **dict.fromkeys(("augment.flip", "augment.grey", "augment.erasing"), 1.0),
+  **dict.fromkeys(("augment.brightness", "augment.contrast"), 1.0),
+  **dict.fromkeys(("augment.saturation", "augment.cutout"), 1.0),
+}
 
 
 def check_config(config: ConfigDict) -> None:
@@ -68,7 +84,8 @@ def check_config(config: ConfigDict) -> None:
     name = _get(config, field)
     if name not in registry:
       raise UserError(
-        f"{field}: expected one of {', '.join(registry)}, got {name!r}"
+        f"{field}: expected one of {', '.join(map(_shown, registry))}, got "
+        f"{name!r}"
       )
   for field in POSITIVE:
     if not _get(config, field) > 0:
@@ -79,6 +96,11 @@ def check_config(config: ConfigDict) -> None:
     # `not >=` and not `<`, so that a NaN is refused.
     if not 0 <= _get(config, field) < float("inf"):
       raise UserError(f"{field}: expected 0 or more, got {_get(config, field)}")
+  for field, most in AT_MOST.items():
+    if not 0 <= _get(config, field) <= most:
+      raise UserError(
+        f"{field}: expected 0 to {most:g}, got {_get(config, field)}"
+      )
   _check_loss(config.loss)
   features = config.model.features
   if not features or not all(isinstance(f, int) and f > 0 for f in features):
@@ -207,12 +229,45 @@ def make_margin_factor(config: ConfigDict, *, steps: int) -> optax.Schedule:
   return MARGIN_SCHEDULES[config.loss.margin_schedule](end / start, steps)
 
 
-def make_augment(config: ConfigDict) -> AugmentFn:
-  """The augmentation; it is left out where every range is 0."""
-  ranges = config.augment.to_dict()
-  if not any(ranges.values()):
-    return lambda images, keys: images
-  return functools.partial(random_affine, **ranges)
+def make_augment(
+  config: ConfigDict, *, only: Sequence[str] | None = None
+) -> AugmentFn:
+  """All augmentations that the config turns on.
+
+  Args:
+    config: the whole config.
+    only: see `augmentations`.
+  """
+  return functools.partial(
+    augment.augment, chosen=augmentations(config, only=only)
+  )
+
+
+def augmentations(
+  config: ConfigDict, *, only: Sequence[str] | None = None
+) -> dict[str, dict[str, float]]:
+  """The augmentations of a config by name, with their parameters.
+
+  Args:
+    config: the whole config.
+    only: names of those to apply, to be looked at: with the parameters of the
+      config, or with those of `EXAMPLES` where it turns them off.
+  """
+  chosen = {}
+  for name in augment.AUGMENTATIONS if only is None else only:
+    values = {
+      field: config.augment[field] for field in augment.parameters(name)
+    }
+    if augment.is_on(name, values):
+      chosen[name] = values
+    elif only is not None:
+      chosen[name] = dict(augment.EXAMPLES[name])
+  return chosen
+
+
+def run_key(config: ConfigDict) -> jax.Array:
+  """The base key of all training steps."""
+  return jax.random.fold_in(jax.random.key(config.seed), 1)
 
 
 def make_optimizer(
@@ -230,6 +285,10 @@ def make_optimizer(
     eps=config.optimizer.epsilon,
     weight_decay=config.optimizer.weight_decay,
   )
+
+
+def _shown(name: str) -> str:
+  return name or '""'
 
 
 def _get(config: ConfigDict, field: str) -> float:

@@ -8,12 +8,13 @@ copied to each device.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from tripletjax.errors import UserError
 
@@ -70,7 +71,7 @@ def replicate(tree: Any, devices: Devices) -> Any:
   # otherwise, so that the step would be compiled twice, for its first call and
   # for all others.
   mesh = Mesh(np.asarray(devices), (AXIS,))
-  sharding = NamedSharding(mesh, PartitionSpec(AXIS))
+  sharding = NamedSharding(mesh, P(AXIS))
 
   def copy(x: jax.Array) -> jax.Array:
     host = np.asarray(x)
@@ -96,6 +97,41 @@ def shard(tree: Any, count: int) -> Any:
   return jax.tree.map(
     lambda x: x.reshape(count, x.shape[0] // count, *x.shape[1:]), tree
   )
+
+
+def ahead(
+  batches: Iterable[Any], devices: Devices
+) -> Iterator[Mapping[str, jax.Array]]:
+  """Batches, sharded and on the devices, the next one always under way.
+
+  Args:
+    batches: trees of host arrays `[B, ...]`.
+    devices: D devices that share each batch evenly.
+
+  Yields:
+    Trees of arrays `[D, B / D, ...]`.
+  """
+  sharding = NamedSharding(Mesh(np.asarray(devices), (AXIS,)), P(AXIS))
+  under_way = None
+  for batch in batches:
+    # Returns at once: the copy runs beside the step of the batch before.
+    coming = jax.device_put(shard(batch, len(devices)), sharding)
+    if under_way is not None:
+      yield under_way
+    under_way = coming
+  if under_way is not None:
+    yield under_way
+
+
+def free_memory(devices: Devices) -> int | None:
+  """Free bytes of the fullest device; None where a device doesn't tell."""
+  free = []
+  for device in devices:
+    stats = device.memory_stats()
+    if not stats or "bytes_limit" not in stats:
+      return None
+    free.append(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
+  return min(free)
 
 
 def unshard(tree: Any) -> Any:

@@ -6,10 +6,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 from ml_collections import ConfigDict
 
+from tripletjax.data.caching import Held, free_memory, hold
+from tripletjax.data.pipeline import batches
 from tripletjax.data.sampling import PKSampler, pk_sampler
-from tripletjax.data.sources import Source, cache, identity_counts, open_source
+from tripletjax.data.sources import Source, identity_counts, open_source
+from tripletjax.data.turns import QuarterTurns, with_quarter_turns
 from tripletjax.errors import UserError
 from tripletjax.training import objective, parallel, run_folder
 from tripletjax.training.duration import to_steps
@@ -47,7 +51,24 @@ class Run(NamedTuple):
   train_step: Callable[..., Any]
   embed: EmbedFn
   measure: MeasureFn
+  table: jax.Array | None
   say: Callable[[str], None]
+
+  def load(self, start: int, stop: int) -> Iterator[Any]:
+    """The batches `start` to `stop`, on the devices."""
+    loaded = parallel.ahead(
+      batches(
+        self.train_source,
+        self.sampler,
+        start=start,
+        stop=stop,
+        pixels=self.table is None,
+      ),
+      self.devices,
+    )
+    if self.table is None:
+      return loaded
+    return ({"table": self.table, **batch} for batch in loaded)
 
 
 def prepare_run(
@@ -67,22 +88,28 @@ def prepare_run(
   parallel.check_divisible(
     config.evaluation.batch_size, "evaluation.batch_size", len(devices)
   )
-  train_source = _open(config, data_dir, "train_split")
-  eval_source = _open(config, data_dir, "eval_split")
+  held = open_train(config, data_dir, devices)
+  train_source = held.source
+  held_eval = hold(
+    _open(config, data_dir, "eval_split"), where=config.data.cache
+  )
+  eval_source = held_eval.source
   if max(config.evaluation.ks) >= len(eval_source):
     raise UserError(
       f"evaluation.ks: expected ranks below the {len(eval_source)} images of "
       f"{config.data.eval_split}, got {max(config.evaluation.ks)}"
     )
-  sampler = pk_sampler(
-    train_source.labels,
-    identities=config.batch.identities,
-    images=config.batch.images,
-    seed=config.seed,
-  )
+  sampler = make_sampler(config, train_source)
   schedule = make_schedule(config, sampler.batches_per_epoch)
   for line in _describe_data(config, train_source, eval_source, schedule):
     say(line)
+  say(f"cache: train {held.describe()}; evaluate {held_eval.describe()}")
+  if sampler.skipped_groups:
+    say(
+      f"batch.within: {sampler.skipped_groups} groups have fewer than "
+      f"{sampler.identities} identities; their {sampler.skipped_identities} "
+      "identities are never drawn"
+    )
   run_folder.claim(workdir, config)
   train_step = make_train_step(
     objective.make_loss(
@@ -106,6 +133,7 @@ def prepare_run(
     ),
     embed=make_embed(devices, batch_size=config.evaluation.batch_size),
     measure=make_measure(config, eval_source),
+    table=place_table(held, devices),
     say=say,
   )
 
@@ -140,8 +168,49 @@ def make_schedule(config: ConfigDict, batches_per_epoch: int) -> Schedule:
   )
 
 
+def open_train(
+  config: ConfigDict, data_dir: Path, devices: parallel.Devices
+) -> Held:
+  """The images to train on, held where the config says."""
+  source = _open(config, data_dir, "train_split")
+  free = parallel.free_memory(devices)
+  if free is None:  # the devices of a CPU share its memory
+    free = free_memory() // len(devices)
+  held = hold(source, where=config.data.cache, free_device=free)
+  if config.augment.rotation_classes:
+    held = held._replace(source=with_quarter_turns(held.source))
+  return held
+
+
+def place_table(held: Held, devices: parallel.Devices) -> jax.Array | None:
+  """All images on each device, `[D, N, H, W, C]`, if they are held there."""
+  if held.place != "device":
+    return None
+  images = held.source.images
+  if isinstance(images, QuarterTurns):
+    images = images.images
+  return parallel.replicate(images, devices)
+
+
+def make_sampler(config: ConfigDict, source: Source) -> PKSampler:
+  """The batches of a config.
+
+  Raises:
+    UserError: they don't fit the data.
+  """
+  return pk_sampler(
+    source.labels,
+    identities=config.batch.identities,
+    images=config.batch.images,
+    seed=config.seed,
+    groups=getattr(source, "groups", None),
+    within=config.batch.within,
+    weights=config.batch.weights,
+  )
+
+
 def _open(config: ConfigDict, data_dir: Path, field: str) -> Source:
-  source = open_source(
+  return open_source(
     config.data.name,
     data_dir=data_dir,
     split=config.data[field],
@@ -149,7 +218,6 @@ def _open(config: ConfigDict, data_dir: Path, field: str) -> Source:
     label_key=config.data.label_key,
     split_field=f"data.{field}",
   )
-  return cache(source) if config.data.cache else source
 
 
 def _describe_data(

@@ -14,7 +14,9 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
+from jax.typing import ArrayLike
 
+from tripletjax.data.turns import turn_on_device
 from tripletjax.training.state import LOSS, TrainState
 
 LossFn = Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
@@ -37,21 +39,18 @@ def make_train_step(
   Returns:
     `(state, batch, key, margin) -> (state, metrics)`: `batch` holds this
     device's `image` (uint8 `[b, H, W, C]`), `label` and `id` (int32 `[b]`);
-    `key` is the run's base key; `margin` a scalar. Nothing is recompiled when
-    the margin changes.
+    or, in place of `image`, all images of the set as `table` and which ones as
+    `row` (see `network_input`). `key` is the run's base key; `margin` a scalar.
+    Nothing is recompiled when the margin changes.
   """
 
   def train_step(
     state: TrainState, batch: Batch, key: jax.Array, margin: jax.Array
   ) -> tuple[TrainState, dict[str, jax.Array]]:
-    augment_key, miner_key = jax.random.split(
-      jax.random.fold_in(key, state.step)
+    augment_key, miner_key = step_keys(key, state.step)
+    images = network_input(
+      batch, augment_key, augment_fn=augment_fn, axis_name=axis_name
     )
-    images = to_float(batch["image"])
-    count = images.shape[0]
-    positions = lax.axis_index(axis_name) * count + jnp.arange(count)
-    image_keys = jax.vmap(jax.random.fold_in, (None, 0))(augment_key, positions)
-    images = augment_fn(images, image_keys)
 
     def objective(params: Any) -> tuple[jax.Array, Any]:
       embeddings, updates = state.apply_fn(
@@ -86,6 +85,40 @@ def make_train_step(
     return state, metrics
 
   return train_step
+
+
+def step_keys(key: jax.Array, step: ArrayLike) -> tuple[jax.Array, jax.Array]:
+  """The keys of a step by the run's base key: to augment, and to mine."""
+  augment_key, miner_key = jax.random.split(jax.random.fold_in(key, step))
+  return augment_key, miner_key
+
+
+def network_input(
+  batch: Batch, key: jax.Array, *, augment_fn: AugmentFn, axis_name: str
+) -> jax.Array:
+  """What the network sees of a device's part of a batch.
+
+  Args:
+    batch: `image` (uint8 `[b, H, W, C]`); or `table` (uint8 `[N, H, W, C]`),
+      `row` (int32 `[b]`) and, where images are turned, `turn` (int32 `[b]`).
+    key: the step's, to augment.
+    augment_fn: `(images, keys)` to images.
+    axis_name: the axis of devices.
+
+  Returns:
+    float32 `[b, H, W, C]`.
+  """
+  if "table" in batch:
+    images = batch["table"][batch["row"]]
+    if "turn" in batch:
+      images = turn_on_device(images, batch["turn"])
+  else:
+    images = batch["image"]
+  count = images.shape[0]
+  # By the place in the global batch, whatever the number of devices.
+  positions = lax.axis_index(axis_name) * count + jnp.arange(count)
+  keys = jax.vmap(jax.random.fold_in, (None, 0))(key, positions)
+  return augment_fn(to_float(images), keys)
 
 
 def make_embed_step() -> Callable[[TrainState, jax.Array], jax.Array]:

@@ -1,0 +1,100 @@
+"""Measures a finished run beside raw pixels and an untrained network.
+
+python -m experiments.evaluate --workdir=runs/glyphs
+python -m experiments.evaluate --workdir=RUN --gallery=SPLIT --query=SPLIT
+python -m experiments.evaluate --workdir=RUN --pairs=pairs.txt
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from experiments import app
+
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run.")
+OUTPUT = flags.DEFINE_string("output", None, "Folder; RUN/evaluation if None.")
+# What is measured: argument of evaluate_run -> flag.
+TEXTS = {
+  name: flags.DEFINE_string(name, default, said)
+  for name, default, said in (
+    ("data_dir", "data", "Folder of the prepared data sets."),
+    ("split", "eval", "The config's eval or train, or a split expression."),
+    ("gallery", None, "Split that --query is searched in; not --split then."),
+    ("query", None, "Split that is searched for in --gallery."),
+    ("pairs", None, "Pairs of --split in LFW's format; only they count then."),
+  )
+}
+# Protocols: field of Settings -> kind of its numbers, flag.
+LISTS: dict[str, tuple[Callable[[str], Any], flags.FlagHolder]] = {
+  name: (kind, flags.DEFINE_list(name, default, said))
+  for name, kind, default, said in (
+    ("ks", int, [], "Of recall@k; 1, 2, 4 to 64 by default."),
+    ("far", float, "1e-1,1e-2,1e-3,1e-4,1e-5,1e-6", "False-accept rates."),
+    ("ranks", int, "1,5", "Of closed-set identification."),
+    ("fpir", float, "1e-1,1e-2", "Rates of open-set identification."),
+    ("metrics", str, [], "Which of METRICS; all by default."),
+  )
+}
+EPISODES = {
+  name: flags.DEFINE_integer(f"one_shot_{name}", default, said, lower_bound=1)
+  for name, default, said in (
+    ("ways", 20, "Identities of an episode."),
+    ("shots", 1, "Images shown of each of them."),
+    ("queries", 1, "Images of each of them to be told apart."),
+    ("episodes", 400, "Number of episodes."),
+  )
+}
+CLUSTERS = flags.DEFINE_float(
+  "cluster_threshold", None, "Agglomerative up to this distance, not k-means."
+)
+BASELINES = flags.DEFINE_bool(
+  "baselines", True, "Raw pixels and the untrained network too."
+)
+PICTURES = flags.DEFINE_bool("pictures", True, "Draw the pictures.")
+
+
+def main(argv: Sequence[str]) -> None:
+  """Measures, prints the table and draws the pictures."""
+  del argv
+  if not WORKDIR.value:
+    app.fail("--workdir: expected the folder of a finished run, got none")
+  protocols: dict[str, Any] = {
+    name: tuple(_number(name, kind, text) for text in flag.value)
+    for name, (kind, flag) in LISTS.items()
+  } | {name: flag.value for name, flag in EPISODES.items()}
+  protocols["cluster_threshold"] = CLUSTERS.value
+  texts: dict[str, Any] = {name: flag.value for name, flag in TEXTS.items()}
+  workdir = Path(WORKDIR.value)
+  output = Path(OUTPUT.value or workdir / "evaluation")
+  # Imported here, so that --help and a wrong flag answer at once.
+  from tripletjax.report.evaluation import draw_evaluation
+  from tripletjax.report.scores import scores_table
+  from tripletjax.training.evaluate_run import evaluate_run
+
+  summary = evaluate_run(
+    workdir,
+    output=output,
+    baselines=BASELINES.value,
+    say=print,
+    **texts,
+    **protocols,
+  )
+  print(f"\n{scores_table(summary)}\n")
+  print(output / "summary.json")
+  for picture in draw_evaluation(output) if PICTURES.value else []:
+    print(picture)
+
+
+def _number(name: str, kind: Callable[[str], Any], text: str) -> Any:
+  try:
+    return kind(text)
+  except ValueError:
+    app.fail(f"--{name}: expected numbers, got {text!r}")
+
+
+if __name__ == "__main__":
+  app.run(main)

@@ -1,0 +1,92 @@
+"""The suites of the benchmark: each measures, and says it in tables."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+
+class Options(NamedTuple):
+  """The flags of the benchmark.
+
+  Attributes:
+    sizes: as typed; empty where the suite's own are measured.
+    only: names of what is measured; all when empty.
+    everything: what has no limit too.
+    repeats: number of samples.
+    peers: other libraries too.
+  """
+
+  sizes: Sequence[str]
+  only: Sequence[str]
+  everything: bool
+  repeats: int
+  peers: bool
+
+
+Outcome = tuple[dict[str, Any], str]
+
+
+def losses(options: Options) -> Outcome:
+  """The suite `losses`: numbers, and their tables."""
+  from tripletjax.benchmark.cases import make_cases
+  from tripletjax.benchmark.data import SIZES, parse_size
+  from tripletjax.benchmark.losses import measure_losses
+  from tripletjax.benchmark.tables import losses_report
+
+  results = measure_losses(
+    [parse_size(text) for text in options.sizes] or list(SIZES.values()),
+    make_cases(options.only, everything=options.everything),
+    repeats=options.repeats,
+    peers=options.peers,
+    say=say,
+  )
+  return results, losses_report(results)
+
+
+def inputs(options: Options) -> Outcome:
+  """The suite `input`: numbers, and their tables."""
+  from configs.glyphs import get_config
+  from tripletjax.benchmark.input import measure_input
+  from tripletjax.benchmark.input_tables import input_report
+
+  results = measure_input(
+    get_config(),
+    only=options.only,
+    repeats=options.repeats,
+    peers=options.peers,
+    say=say,
+  )
+  return results, input_report(results)
+
+
+def evaluation(options: Options) -> Outcome:
+  """The suite `evaluation`: numbers, and their table."""
+  from tripletjax.benchmark.data import parse_size
+  from tripletjax.benchmark.evaluation import (
+    SIZES,
+    evaluation_report,
+    measure_evaluation,
+  )
+
+  results = measure_evaluation(
+    [parse_size(text) for text in options.sizes] or SIZES,
+    only=options.only,
+    repeats=options.repeats,
+    peers=options.peers,
+    say=say,
+  )
+  return results, evaluation_report(results)
+
+
+def say(line: str) -> None:
+  """A line about what is being done."""
+  print(line, file=sys.stderr, flush=True)
+
+
+SUITES: Mapping[str, Callable[[Options], Outcome]] = {
+  "losses": losses,
+  "input": inputs,
+  "evaluation": evaluation,
+}

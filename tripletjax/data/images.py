@@ -1,0 +1,138 @@
+"""Decoding: any of the usual image files to uint8, by Pillow.
+
+TFDS's own decoding goes wrong for 1-bit and palette PNG, so that images are
+decoded here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+
+import numpy as np
+from PIL import Image, ImageOps
+
+# What counts as an image in a folder.
+ENDINGS = (
+  ".bmp",
+  ".jpeg",
+  ".jpg",
+  ".pbm",
+  ".pgm",
+  ".png",
+  ".pnm",
+  ".ppm",
+  ".webp",
+)
+_GREY = ("1", "L", "LA", "La", "I", "F")
+# Files that every reader of TFDS sets decodes as we do, and that are small.
+_PLAIN = ("JPEG", "PNG", "WEBP")
+# What Pillow raises for a file that is damaged, cut short or no image.
+DECODE_ERRORS = (
+  OSError,
+  SyntaxError,
+  ValueError,
+  EOFError,
+  Image.DecompressionBombError,
+)
+
+
+def decode_image(
+  encoded: bytes, *, channels: int = 0, size: tuple[int, int] | None = None
+) -> np.ndarray:
+  """Decodes an image file.
+
+  The orientation of EXIF is applied, transparency is laid on white, 16 bits
+  are scaled to 8.
+
+  Args:
+    encoded: the bytes of a JPEG, PNG, PGM, WebP or BMP file.
+    channels: 1 grey, 3 colour, 0 as in the file.
+    size: `(H, W)` to resize to, antialiased; the aspect isn't kept. None
+      leaves the size.
+
+  Returns:
+    uint8 `[H, W, C]`.
+
+  Raises:
+    OSError, SyntaxError, ValueError, EOFError: the file can't be decoded.
+  """
+  with Image.open(io.BytesIO(encoded)) as file:
+    image = _upright(file)
+  if channels:
+    image = image.convert({1: "L", 3: "RGB"}[channels])
+  return _pixels(image, size)
+
+
+def store_image(
+  encoded: bytes, *, size: tuple[int, int] | None = None
+) -> tuple[bytes, int, bytes]:
+  """How an image is kept in a prepared set.
+
+  As it came where it is a JPEG, PNG or WebP of 8 bits, grey or colour, without
+  transparency and upright; else as a PNG of what it decodes to.
+
+  Args:
+    encoded: the bytes of the file.
+    size: `(H, W)` to resize to; None leaves the size.
+
+  Returns:
+    The bytes to keep, the number of channels (1 or 3), and a hash of the
+    pixels, by which duplicates are found whatever their file format.
+
+  Raises:
+    OSError, SyntaxError, ValueError, EOFError: the file can't be decoded.
+  """
+  with Image.open(io.BytesIO(encoded)) as file:
+    plain = (
+      file.format in _PLAIN
+      and file.mode in ("L", "RGB")
+      and not file.has_transparency_data
+      and file.getexif().get(0x0112, 1) == 1
+      and size in (None, (file.height, file.width))
+    )
+    pixels = _pixels(_upright(file), size)
+  digest = hashlib.blake2b(str(pixels.shape).encode(), digest_size=16)
+  digest.update(pixels.tobytes())
+  if not plain:
+    buffer = io.BytesIO()
+    Image.fromarray(
+      pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels
+    ).save(buffer, "png")
+    encoded = buffer.getvalue()
+  return encoded, pixels.shape[-1], digest.digest()
+
+
+def _upright(file: Image.Image) -> Image.Image:
+  """The image in mode L or RGB, turned as EXIF says."""
+  file.load()
+  image = ImageOps.exif_transpose(file)
+  if image.mode.startswith("I"):
+    # Pillow's own conversion clips at 255.
+    values = np.asarray(image).astype(np.int64)
+    eight = (values.clip(0, 65535) * 255 + 32767) // 65535
+    return Image.fromarray(eight.astype(np.uint8))
+  if image.mode == "F":
+    raise ValueError("expected integer pixels, got floating point ones")
+  grey = image.mode in _GREY or (image.mode == "P" and _grey_palette(image))
+  if image.has_transparency_data:
+    image = image.convert("RGBA")
+    white = Image.new("RGBA", image.size, "white")
+    image = Image.alpha_composite(white, image)
+  if grey and image.mode not in _GREY:
+    image = image.convert("RGB").getchannel(0)
+  return image.convert("L" if grey else "RGB")
+
+
+def _grey_palette(image: Image.Image) -> bool:
+  colours = np.asarray(image.getpalette("RGB"), int).reshape(-1, 3)
+  used = np.unique(np.asarray(image))
+  colours = colours[used[used < len(colours)]]
+  return bool((colours == colours[:, :1]).all())
+
+
+def _pixels(image: Image.Image, size: tuple[int, int] | None) -> np.ndarray:
+  if size and size != (image.height, image.width):
+    image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+  pixels = np.array(image)
+  return pixels[..., None] if pixels.ndim == 2 else pixels

@@ -1,0 +1,222 @@
+"""How many distances of a row come before given ones, ties by index.
+
+An entry comes before a match when it is nearer, or as near and of a lower
+index. Equal distances are common (float32 has few values; images have
+duplicates), so a tile is counted with < and with <= in one pass, and where the
+two differ the row is looked at again.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from tripletjax.folds import count_where, kept
+
+# Rows with ties that are looked at together.
+TIED_ROWS = 1024
+# Rows that are sorted together by a thread.
+SORTED_ROWS = 16
+_HALF = 1 << 16
+# Numbers of thresholds that are compiled for.
+_WIDTHS = (2, 4, 8, 12, 16, 24, 32, 40, 52)
+
+
+class Thresholds(NamedTuple):
+  """The matches of a block of queries, nearest first.
+
+  Attributes:
+    distance: ascending, `[B, r]`; NaN where a query has fewer matches.
+    entry: the index of the match in the gallery, `[B, r]`.
+  """
+
+  distance: np.ndarray
+  entry: np.ndarray
+
+
+class Counts(NamedTuple):
+  """What is before each match, of what was counted so far.
+
+  Attributes:
+    before: number of entries, `[B, r]`, int64.
+    seen: entries whose distance is a number, `[B]`, int64.
+  """
+
+  before: np.ndarray
+  seen: np.ndarray
+
+
+def no_counts(rows: int, width: int) -> Counts:
+  """Counts of nothing."""
+  return Counts(np.zeros((rows, width), np.int64), np.zeros(rows, np.int64))
+
+
+def without_own(
+  distances: jax.Array, row_codes: np.ndarray, column_codes: np.ndarray
+) -> jax.Array:
+  """Distances with NaN where row and column have one code."""
+  rows, columns = distances.shape
+  return _without_own(
+    distances, _padded(row_codes, rows, -1), _padded(column_codes, columns, -2)
+  )
+
+
+def turned(distances: jax.Array) -> jax.Array:
+  """The transpose, laid out as such: counting needs rows."""
+  return _turned(distances)
+
+
+def count_tile(
+  thresholds: Thresholds, distances: jax.Array, indices: np.ndarray
+) -> Counts:
+  """What a tile of distances has before each match.
+
+  Args:
+    thresholds: of `B` rows.
+    distances: `[at least B, columns]`, NaN where an entry doesn't take part.
+    indices: of the columns in the gallery.
+  """
+  rows, width = thresholds.distance.shape
+  below, upto = _split(_count(distances, _edges(thresholds, len(distances))))
+  before = below[:rows, :width].astype(np.int64)
+  row, match = np.nonzero(upto[:rows, :width] > below[:rows, :width])
+  indices = _padded(indices, distances.shape[1], np.iinfo(np.int64).max)
+  for start in range(0, len(row), TIED_ROWS):
+    i, k = row[start : start + TIED_ROWS], match[start : start + TIED_ROWS]
+    taken = 1 << (len(i) - 1).bit_length()
+    of_rows = np.asarray(_take(distances, _padded(i, taken, 0)))[: len(i)]
+    tied = of_rows == thresholds.distance[i, k][:, None]
+    tied &= indices[None, :] < thresholds.entry[i, k][:, None]
+    before[i, k] += tied.sum(axis=1)
+  return Counts(before, upto[:rows, -1].astype(np.int64))
+
+
+def add(counts: Counts, more: Counts) -> None:
+  """Adds to the counts, in place."""
+  counts.before[:] += more.before
+  counts.seen[:] += more.seen
+
+
+def add_rows(
+  counts: Counts,
+  thresholds: Thresholds,
+  distances: np.ndarray,
+  indices: np.ndarray,
+) -> None:
+  """As `count_tile`, added, by sorting each row on the host.
+
+  On a CPU this is what is faster for many matches a row: NumPy sorts by vector
+  instructions, XLA doesn't.
+  """
+
+  def some(start: int) -> None:
+    rows = slice(start, start + SORTED_ROWS)
+    values, ends = distances[rows], thresholds.distance[rows]
+    if values.dtype.itemsize > 4:
+      values, ends = _numbered(values, ends)
+    keys = sort_keys(values, indices)
+    keys.sort(axis=1)
+    edges = sort_keys(ends, thresholds.entry[rows])
+    for i, (key, edge) in enumerate(zip(keys, edges, strict=True), start):
+      counts.before[i] += np.searchsorted(key, edge)
+    counts.seen[rows] += np.sum(~np.isnan(values), axis=1)
+
+  # Threads that call NumPy a few times for many rows don't wait for each other.
+  with ThreadPoolExecutor(os.cpu_count()) as threads:
+    list(threads.map(some, range(0, len(distances), SORTED_ROWS)))
+
+
+def sort_keys(values: np.ndarray, indices: np.ndarray) -> np.ndarray:
+  """Integers in the order of (value, index), NaN last, uint64.
+
+  Sorting these is several times faster than sorting indices by value.
+
+  Args:
+    values: float32.
+    indices: below 2^32, of a shape that broadcasts.
+  """
+  # -0.0 + 0.0 is 0.0: the two zeros are one value.
+  bits = (values + np.float32(0)).view(np.int32)
+  # As integers, negative floats are in the reverse order.
+  ordered = bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))
+  keys = ordered.astype(np.int64) + (1 << 31)
+  keys[np.isnan(values)] = (1 << 32) - 1
+  return (keys.astype(np.uint64) << np.uint64(32)) | indices.astype(np.uint64)
+
+
+def _numbered(
+  values: np.ndarray, others: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+  """float64 `[B, C]` and `[B, r]` as float32 in the same order."""
+  both = np.concatenate([values, others], axis=1)
+  _, place = np.unique(both, return_inverse=True)
+  # Positive floats have the order of their bits.
+  numbers = place.reshape(both.shape).astype(np.int32).view(np.float32)
+  numbers[np.isnan(both)] = np.nan
+  return numbers[:, : values.shape[1]], numbers[:, values.shape[1] :]
+
+
+def _edges(thresholds: Thresholds, rows: int) -> np.ndarray:
+  """The thresholds, padded for few compilations, and +inf as the last."""
+  distance = thresholds.distance
+  width = distance.shape[1]
+  wide = next((w for w in _WIDTHS if w > width), 64 * (width // 64 + 1))
+  edges = np.full((rows, wide), np.nan, distance.dtype)
+  edges[: len(distance), :width] = distance
+  edges[:, -1] = np.inf
+  return edges
+
+
+@jax.jit
+def _count(
+  distances: Float[Array, "a r"], edges: Float[Array, "a s"]
+) -> Int[Array, "a s"]:
+  """Numbers below an edge, and 2^16 times those at or below it."""
+
+  def both(value: jax.Array, edge: jax.Array) -> jax.Array:
+    below = (value < edge).astype(jnp.int32)
+    return below + _HALF * (value <= edge).astype(jnp.int32)
+
+  def in_lanes(values: jax.Array, edges: jax.Array) -> jax.Array:
+    return count_where(values, edges, both)
+
+  def at_once(values: jax.Array, edges: jax.Array) -> jax.Array:
+    return jnp.sum(both(values[:, None, :], edges[:, :, None]), axis=2)
+
+  return lax.platform_dependent(
+    kept(distances), edges, cpu=in_lanes, default=at_once
+  )
+
+
+def _split(packed: jax.Array) -> tuple[np.ndarray, np.ndarray]:
+  both = np.asarray(packed)
+  return both & (_HALF - 1), both >> 16
+
+
+@jax.jit
+def _without_own(
+  distances: jax.Array, row_codes: jax.Array, column_codes: jax.Array
+) -> jax.Array:
+  own = row_codes[:, None] == column_codes[None, :]
+  return jnp.where(own, jnp.nan, distances)
+
+
+@jax.jit
+def _turned(distances: jax.Array) -> jax.Array:
+  return distances.T
+
+
+@jax.jit
+def _take(distances: jax.Array, rows: jax.Array) -> jax.Array:
+  return distances[rows]
+
+
+def _padded(values: np.ndarray, count: int, fill: int) -> np.ndarray:
+  return np.pad(values, (0, count - len(values)), constant_values=fill)

@@ -1,0 +1,81 @@
+"""The scores of an evaluation as one table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+SPACES = {
+  "raw_pixels": "raw pixels",
+  "untrained": "untrained",
+  "trained": "trained",
+}
+_COUNTS = (
+  "queries",
+  "queries_without_match",
+  "same_pairs",
+  "different_pairs",
+  "known_queries",
+  "unknown_queries",
+  "clusters",
+)
+_BOUNDS = ("_low", "_high", "_stderr")
+
+
+def scores_table(summary: Mapping[str, Any]) -> str:
+  """A row for each score, a column for each representation, as Markdown.
+
+  `a [b, c]` has a 95 % interval, `a ± b` a standard error. Below the table
+  stands why a score has none.
+
+  Args:
+    summary: as in the evaluation's `summary.json`.
+  """
+  spaces = [name for name in SPACES if name in summary]
+  names: dict[str, None] = {}
+  for space in spaces:
+    names |= dict.fromkeys(summary[space])
+  names = {name: None for name in names if not name.endswith(_BOUNDS)}
+  lines = [["", *(SPACES[space] for space in spaces)]]
+  lines += [
+    [name, *(format_score(summary[space], name) for space in spaces)]
+    for name in names
+  ]
+  widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+  rows = [
+    "| "
+    + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True))
+    + " |"
+    for line in [lines[0], ["-" * width for width in widths], *lines[1:]]
+  ]
+  said = ["", "[low, high]: 95 % interval; ±: standard error"]
+  for name, reason in summary.get("not_measurable", {}).items():
+    said.append(f"{name}: {reason}")
+  return "\n".join(rows + said)
+
+
+def format_score(scores: Mapping[str, Any], name: str) -> str:
+  """One cell; a dash where it wasn't measured.
+
+  >>> format_score({"auc": 0.5, "auc_stderr": 0.01}, "auc")
+  '0.500 ± 0.010'
+  >>> format_score({"auc": 0.5, "auc_low": 0.25, "auc_high": 0.75}, "auc")
+  '0.500 [0.250, 0.750]'
+  >>> format_score({"queries": 2223.0}, "queries"), format_score({}, "auc")
+  ('2,223', '-')
+  """
+  value, low, high, error = (
+    math.nan if scores.get(name + end) is None else scores[name + end]
+    for end in ("", "_low", "_high", "_stderr")
+  )
+  if math.isnan(value):
+    return "-"
+  if name in _COUNTS:
+    return f"{value:,.0f}"
+  text = f"{value:z.3f}"
+  if not math.isnan(error):
+    text += f" ± {error:.3f}"
+  if not math.isnan(low) and not math.isnan(high):
+    text += f" [{low:z.3f}, {high:z.3f}]"
+  return text

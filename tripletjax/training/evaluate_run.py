@@ -1,0 +1,170 @@
+"""Evaluates a finished run: numbers, and arrays for the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tripletjax import writers
+from tripletjax.data.sources import Source
+from tripletjax.errors import UserError
+from tripletjax.training import parallel
+from tripletjax.training.evaluated_set import (
+  EvaluatedSet,
+  open_gallery,
+  open_pairs,
+  open_set,
+)
+from tripletjax.training.evaluation import embed_source, raw_pixels
+from tripletjax.training.evaluation_arrays import Space, save_arrays
+from tripletjax.training.evaluation_settings import (
+  Settings,
+  check_set,
+  explain,
+  run_settings,
+)
+from tripletjax.training.finished import (
+  FinishedRun,
+  load_run,
+  trained_state,
+  untrained_state,
+)
+from tripletjax.training.pairs import listed_pairs
+from tripletjax.training.protocols import measure_pairs, measure_set
+
+Summary = dict[str, Any]
+Say = Callable[[str], None]
+
+
+def evaluate_run(
+  workdir: str | Path,
+  *,
+  data_dir: str | Path = "data",
+  split: str = "eval",
+  gallery: str | None = None,
+  query: str | None = None,
+  pairs: str | None = None,
+  output: str | Path | None = None,
+  baselines: bool = True,
+  devices: parallel.Devices | None = None,
+  say: Say = lambda line: None,
+  **protocols: Any,
+) -> Summary:
+  """Measures a finished run, raw pixels and an untrained network on one split.
+
+  Args:
+    workdir: the run's folder.
+    data_dir: folder of the prepared data sets.
+    split: "eval" or "train", the config's, or a TFDS split expression.
+    gallery: a split that is searched, by the images of `query`.
+    query: a split; together with `gallery`.
+    pairs: a file of pairs in LFW's format; then only they are measured.
+    output: folder for `summary.json` and arrays; `<workdir>/evaluation`.
+    baselines: whether raw pixels and an untrained network are measured too.
+    devices: all local ones when None.
+    say: is given lines for people.
+    **protocols: fields of `Settings`, in place of its own and the run's.
+
+  Returns:
+    What `summary.json` holds: `trained`, and `untrained` and `raw_pixels`
+    unless left out, map to numbers by name; `not_measurable` maps a name to
+    the reason; `step`, `split`, `images`, `identities`.
+
+  Raises:
+    UserError: no run, no checkpoint, no such split; a set without a positive
+      pair, or with one identity; embeddings that are not finite.
+  """
+  if (gallery is None) != (query is None):
+    raise UserError("--gallery and --query: expected both or neither, got one")
+  if pairs is not None and gallery is not None:
+    raise UserError("--pairs: expected no --gallery and --query beside it")
+  run = load_run(workdir)
+  settings = run_settings(run.config, **protocols)
+  devices = parallel.local_devices() if devices is None else devices
+  output = Path(output or Path(workdir) / "evaluation")
+  if pairs is not None:
+    data = open_pairs(run.config, Path(data_dir), split, pairs)
+  elif gallery is not None and query is not None:
+    data = open_gallery(run.config, Path(data_dir), gallery, query)
+  else:
+    data = open_set(run.config, Path(data_dir), split)
+  if data.pairs is None:
+    settings = check_set(data.labelled, settings, data.name)
+  say(
+    f"{run.workdir}, step {run.step}; {data.name}: {len(data.source):,} images "
+    f"of {len(np.unique(data.labelled.labels)):,} identities; "
+    f"{parallel.describe_devices(devices)}"
+  )
+  spaces = _embed(run, data.source, devices, baselines=baselines)
+  scores = {
+    name: _measure(space, data, settings) for name, space in spaces.items()
+  }
+  summary: Summary = {
+    "step": run.step,
+    "split": data.name,
+    "images": len(data.source),
+    "identities": len(np.unique(data.labelled.labels)),
+    "distance": {name: space.distance for name, space in spaces.items()},
+    **scores,
+    "not_measurable": explain(scores, data.labelled, settings),
+  }
+  try:
+    output.mkdir(parents=True, exist_ok=True)
+    save_arrays(output, data, spaces, scores, settings)
+    writers.write_json(output / "summary.json", summary)
+  except OSError as error:
+    raise UserError(
+      f"--output: can't write to {output}: {error.strerror}"
+    ) from error
+  return summary
+
+
+def _embed(
+  run: FinishedRun,
+  source: Source,
+  devices: parallel.Devices,
+  *,
+  baselines: bool,
+) -> dict[str, Space]:
+  """The representations by name, in the order of the table."""
+  distance = run.config.loss.distance
+  # Made even where it isn't measured: it checks the shape of the images.
+  untrained = untrained_state(run, source.image_shape)
+  size = run.config.evaluation.batch_size
+  trained = embed_source(trained_state(run), source, devices, batch_size=size)
+  broken = int(np.sum(~np.isfinite(trained).all(axis=1)))
+  if broken:
+    raise UserError(
+      f"--workdir: the network of {run.workdir} at step {run.step} gives NaN "
+      f"or infinity for {broken:,} of {len(trained):,} images: its weights "
+      "diverged; train again with a smaller optimizer.learning_rate"
+    )
+  if not baselines:
+    return {"trained": Space(trained, distance)}
+  before = embed_source(untrained, source, devices, batch_size=size)
+  return {
+    "raw_pixels": Space(raw_pixels(source), "euclidean"),
+    "untrained": Space(before, distance),
+    "trained": Space(trained, distance),
+  }
+
+
+def _measure(
+  space: Space, data: EvaluatedSet, settings: Settings
+) -> dict[str, float]:
+  if data.pairs is None:
+    return measure_set(
+      space.embeddings, data.labelled, space.distance, settings
+    )
+  listed = data.pairs
+  distances = listed_pairs(
+    space.embeddings,
+    listed.first,
+    listed.second,
+    listed.is_same,
+    space.distance,
+  ).distances
+  return measure_pairs(distances, listed.is_same, listed.fold, settings)

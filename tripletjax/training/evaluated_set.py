@@ -1,0 +1,172 @@
+"""The set that an evaluation is about: a split, two splits, or listed pairs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from tripletjax.data.caching import hold
+from tripletjax.data.pairs import read_pairs
+from tripletjax.data.sources import Source, open_source
+from tripletjax.errors import UserError
+from tripletjax.training.evaluation_settings import Labelled
+
+# What --split may be called beside an expression -> the config's field.
+NAMED = {"eval": "eval_split", "train": "train_split"}
+
+
+class Listed(NamedTuple):
+  """Pairs of a file.
+
+  Attributes:
+    first, second: indices into the set, `[P]`.
+    is_same: whether they share their identity, `[P]`, bool.
+    fold: the fold that each pair is in, `[P]`, integer.
+  """
+
+  first: np.ndarray
+  second: np.ndarray
+  is_same: np.ndarray
+  fold: np.ndarray
+
+
+class EvaluatedSet(NamedTuple):
+  """Images and whose they are.
+
+  Attributes:
+    name: for people.
+    source: the images.
+    labelled: their labels, gallery and queries.
+    pairs: what alone is measured, or None.
+  """
+
+  name: str
+  source: Source
+  labelled: Labelled
+  pairs: Listed | None = None
+
+
+class _Chained:
+  """Images of several sources, some of each, under one index."""
+
+  def __init__(self, parts: list[tuple[Any, np.ndarray]]):
+    self._parts = [images for images, _ in parts]
+    self._part = np.repeat(np.arange(len(parts)), [len(i) for _, i in parts])
+    self._index = np.concatenate([index for _, index in parts])
+
+  def __getitem__(self, index: int) -> np.ndarray:
+    return self._parts[self._part[index]][int(self._index[index])]
+
+
+def open_set(config: ConfigDict, data_dir: Path, split: str) -> EvaluatedSet:
+  """A split whose images ask for each other.
+
+  Raises:
+    UserError: there is no such split, or it can't be read.
+  """
+  source = _open(config, data_dir, split, "--split")
+  source = hold(source, where=config.data.cache).source
+  return EvaluatedSet(
+    expression(config, split),
+    source,
+    Labelled(labels=source.labels, groups=_groups(source)),
+  )
+
+
+def open_gallery(
+  config: ConfigDict, data_dir: Path, gallery: str, query: str
+) -> EvaluatedSet:
+  """Two splits: the images of `query` ask for those of `gallery`.
+
+  Raises:
+    UserError: there is no such split, or their images differ in shape.
+  """
+  parts = [
+    _open(config, data_dir, gallery, "--gallery"),
+    _open(config, data_dir, query, "--query"),
+  ]
+  shapes = [part.image_shape for part in parts]
+  if shapes[0] != shapes[1]:
+    raise UserError(
+      f"--query: expected images of {shapes[0]} as in the gallery, got "
+      f"{shapes[1]}"
+    )
+  # Each split numbers the identities that it has: names are what they share.
+  names, labels = np.unique(
+    np.concatenate([np.array(part.label_names)[part.labels] for part in parts]),
+    return_inverse=True,
+  )
+  sizes = [len(part) for part in parts]
+  images = _Chained([(part.images, np.arange(len(part))) for part in parts])
+  source = Source(
+    images=images,
+    labels=labels.astype(np.int32),
+    label_names=tuple(str(name) for name in names),
+    image_shape=shapes[0],
+  )
+  source = hold(source, where=config.data.cache).source
+  shown = [expression(config, split) for split in (query, gallery)]
+  return EvaluatedSet(
+    f"{shown[0]} in {shown[1]}",
+    source,
+    Labelled(
+      labels=source.labels,
+      gallery=np.arange(sizes[0]),
+      query=sizes[0] + np.arange(sizes[1]),
+    ),
+  )
+
+
+def open_pairs(
+  config: ConfigDict, data_dir: Path, split: str, path: str
+) -> EvaluatedSet:
+  """The images of a split that a file of pairs names.
+
+  Raises:
+    UserError: the file can't be read or names an image that isn't there, or
+      all its pairs are of one kind.
+  """
+  whole = _open(config, data_dir, split, "--split")
+  first, second, is_same, fold = read_pairs(path, whole)
+  if is_same.all() or not is_same.any():
+    kind = "same" if is_same.all() else "different"
+    raise UserError(
+      f"--pairs: {path} holds {kind} pairs only; expected both kinds"
+    )
+  named, ends = np.unique(np.stack([first, second]), return_inverse=True)
+  first, second = ends.reshape(2, -1).astype(np.int32)
+  source = Source(
+    images=_Chained([(whole.images, named)]),
+    labels=whole.labels[named],
+    label_names=whole.label_names,
+    image_shape=whole.image_shape,
+  )
+  return EvaluatedSet(
+    f"{expression(config, split)}, {len(first):,} pairs of {Path(path).name}",
+    source,
+    Labelled(labels=source.labels),
+    Listed(first, second, np.asarray(is_same, bool), np.asarray(fold)),
+  )
+
+
+def expression(config: ConfigDict, split: str) -> str:
+  """The TFDS split expression that `--split` means."""
+  return config.data[NAMED[split]] if split in NAMED else split
+
+
+def _open(config: ConfigDict, data_dir: Path, split: str, flag: str) -> Source:
+  return open_source(
+    config.data.name,
+    data_dir=data_dir,
+    split=expression(config, split),
+    image_key=config.data.image_key,
+    label_key=config.data.label_key,
+    split_field=flag,
+  )
+
+
+def _groups(source: Source) -> np.ndarray | None:
+  return getattr(source, "groups", None)

@@ -1,0 +1,152 @@
+"""A finished run, loaded from its folder alone: no data, any devices."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import optax
+from ml_collections import ConfigDict
+
+from tripletjax import checkpoint
+from tripletjax.errors import UserError
+from tripletjax.training import objective, parallel
+from tripletjax.training.state import TrainState, create_state
+
+# Fields without which a run can't be used.
+NEEDED = (
+  "seed",
+  "data.name",
+  "model.name",
+  "loss.name",
+  "loss.distance",
+  "evaluation.batch_size",
+)
+
+
+class FinishedRun(NamedTuple):
+  """What a run's folder says about its network.
+
+  Attributes:
+    workdir: the folder.
+    config: the run's own, from `config.json`.
+    step: of the checkpoint.
+    params: the network's parameters, on the host.
+    batch_stats: BatchNorm's statistics, on the host.
+  """
+
+  workdir: Path
+  config: ConfigDict
+  step: int
+  params: Any
+  batch_stats: Any
+
+
+def load_run(workdir: str | Path) -> FinishedRun:
+  """Loads the latest checkpoint of a run.
+
+  The training data isn't needed, nor as many devices as it was trained on.
+
+  Args:
+    workdir: the run's folder, with `config.json` and `checkpoints/`.
+
+  Raises:
+    UserError: there is no run or no checkpoint in the folder, or one of them
+      can't be read.
+  """
+  workdir = Path(workdir)
+  config = read_config(workdir)
+  step, network = checkpoint.restore_network(workdir / "checkpoints")
+  return FinishedRun(
+    workdir=workdir,
+    config=config,
+    step=step,
+    params=network["params"],
+    batch_stats=network["batch_stats"],
+  )
+
+
+def read_config(workdir: Path) -> ConfigDict:
+  """The config of a run.
+
+  Raises:
+    UserError: the folder holds no run, or its `config.json` is broken.
+  """
+  path = workdir / "config.json"
+  if not path.is_file():
+    raise UserError(
+      f"--workdir: no run in {workdir}: expected a config.json, as "
+      "experiments.train writes it"
+    )
+  try:
+    config = ConfigDict(json.loads(path.read_text())).lock()
+  except (OSError, ValueError, TypeError) as error:
+    raise UserError(
+      f"--workdir: {path} can't be read: {str(error).splitlines()[0]}"
+    ) from error
+  # Not check_config: a run of before some field came can still be used.
+  for field in NEEDED:
+    node: Any = config
+    for name in field.split("."):
+      if not isinstance(node, ConfigDict) or name not in node:
+        raise UserError(
+          f"--workdir: {path} lacks the field {field}; expected the "
+          "config.json of a run"
+        )
+      node = node[name]
+  return config
+
+
+def trained_state(run: FinishedRun) -> TrainState:
+  """The network of a run as a state that can embed, but not be trained."""
+  model = objective.make_model(run.config, axis_name=parallel.AXIS)
+  nothing = optax.identity()
+  return TrainState(
+    step=run.step,
+    apply_fn=model.apply,
+    params=run.params,
+    tx=nothing,
+    opt_state=nothing.init(run.params),
+    batch_stats=run.batch_stats,
+  )
+
+
+def untrained_state(
+  run: FinishedRun, image_shape: tuple[int, int, int]
+) -> TrainState:
+  """The same network as the run's seed made it, before its first step.
+
+  Args:
+    run: names the network and the seed.
+    image_shape: `(H, W, C)` of the images that it is to embed.
+
+  Raises:
+    UserError: the run's network was made for images of another shape.
+  """
+  config = run.config
+  # As in the loop: the same key, so the same network.
+  state = create_state(
+    objective.make_model(config, axis_name=parallel.AXIS),
+    optax.identity(),
+    image_shape=image_shape,
+    key=jax.random.fold_in(jax.random.key(config.seed), 0),
+    loss_parameters=objective.loss_parameters(config),
+  )
+  ours, theirs = _shapes(state.params), _shapes(run.params)
+  for name in sorted(ours.keys() | theirs.keys()):
+    if ours.get(name) != theirs.get(name):
+      raise UserError(
+        f"--workdir: the network of {run.workdir} doesn't take images of "
+        f"{' x '.join(map(str, image_shape))}: {name} is "
+        f"{theirs.get(name, 'missing')}, expected {ours.get(name, 'none')}"
+      )
+  return state
+
+
+def _shapes(params: Any) -> dict[str, tuple[int, ...]]:
+  return {
+    jax.tree_util.keystr(path, simple=True, separator="/"): tuple(x.shape)
+    for path, x in jax.tree_util.tree_leaves_with_path(params)
+  }
