@@ -1,6 +1,7 @@
 """The per-device step: D devices equal one, one compilation, donation."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +37,7 @@ MINERS = ["all", "all_easy", "batch_hard", "semi_hard", "random_semi_hard"]
 
 
 @functools.cache
-def step_on(count, miner="all"):
+def step_on(count, miner="all", backend="pmap"):
   devices = parallel.local_devices()[:count]
 
   def loss_fn(embeddings, labels, *, step, **keywords):
@@ -54,7 +55,7 @@ def step_on(count, miner="all"):
     axis_name=parallel.AXIS,
   )
   return devices, parallel.data_parallel(
-    step, devices, replicated=(2, 3), donate=(0,)
+    step, devices, replicated=(2, 3), donate=(0,), backend=backend
   )
 
 
@@ -69,8 +70,8 @@ def fresh_state(learning_rate=1.0):
   )
 
 
-def run(count, miner="all", steps=1, margin=0.5, state=None):
-  devices, step = step_on(count, miner)
+def run(count, miner="all", steps=1, margin=0.5, state=None, backend="pmap"):
+  devices, step = step_on(count, miner, backend)
   state = parallel.replicate(fresh_state() if state is None else state, devices)
   rows = []
   for i in range(steps):
@@ -80,13 +81,33 @@ def run(count, miner="all", steps=1, margin=0.5, state=None):
   return parallel.first(state), rows
 
 
-@pytest.mark.parametrize("miner", MINERS)
-def test_eight_devices_equal_one_at_every_step_of_a_training(miner):
+FAST = [
+  *((8, "pmap", miner) for miner in MINERS),
+  (1, "shard_map", "all"),
+  (2, "shard_map", "batch_hard"),
+  (4, "shard_map", "semi_hard"),
+  (8, "shard_map", "random_semi_hard"),
+]
+SLOW = [
+  case
+  for case in itertools.product((2, 4, 8), parallel.BACKENDS, MINERS)
+  if case not in FAST
+]
+
+
+@pytest.mark.parametrize(
+  ("count", "backend", "miner"),
+  [*FAST, *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW)],
+)
+def test_devices_equal_one_at_every_step_of_a_training(count, backend, miner):
   state = fresh_state()
   for i in range(5):
     results = []
-    for count in (1, 8):
-      devices, step = step_on(count, miner)
+    for devices, step in (
+      step_on(1, miner),
+      step_on(count, miner, backend),
+    ):
+      count = len(devices)
       results.append(
         parallel.first(
           step(
@@ -159,18 +180,19 @@ def mined_triplet_loss_all(*arguments, step, **keywords):
   return mined_triplet_loss(*arguments, miner="all", **keywords)
 
 
-def test_one_compilation_serves_all_steps_and_every_margin():
+@pytest.mark.parametrize("backend", parallel.BACKENDS)
+def test_one_compilation_serves_all_steps_and_every_margin(backend):
   compilations = []
 
   def listen(event, duration, **_):
     if "backend_compile" in event:
       compilations.append((event, duration))
 
-  run(2)
+  run(2, backend=backend)
   jax.monitoring.register_event_duration_secs_listener(listen)
   try:
     for margin in (0.1, 0.2, 0.4):
-      run(2, steps=2, margin=margin)
+      run(2, steps=2, margin=margin, backend=backend)
     assert compilations == []
     jax.jit(lambda x: x + jnp.float32(0.123))(1.0)  # the listener does listen
     assert compilations
@@ -178,8 +200,9 @@ def test_one_compilation_serves_all_steps_and_every_margin():
     jax.monitoring.clear_event_listeners()
 
 
-def test_the_state_is_donated():
-  devices, step = step_on(2, "all")
+@pytest.mark.parametrize("backend", parallel.BACKENDS)
+def test_the_state_is_donated(backend):
+  devices, step = step_on(2, "all", backend)
   state = parallel.replicate(fresh_state(), devices)
   leaf = jax.tree.leaves(state.params)[0]
   step(state, parallel.shard(batch(), 2), KEY, jnp.float32(0.2))

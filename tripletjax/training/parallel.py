@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from tripletjax.errors import UserError
@@ -41,6 +41,7 @@ def data_parallel(
   *,
   replicated: Sequence[int] = (),
   donate: Sequence[int] = (),
+  backend: str = "pmap",
 ) -> Callable[..., Any]:
   """Runs a per-device function on all devices.
 
@@ -50,19 +51,75 @@ def data_parallel(
     replicated: positions of arguments that are the same for all devices and
       come without a device axis; all others have one in front.
     donate: positions of arguments whose memory is given to the results.
+    backend: a name from `BACKENDS`; the results are the same.
 
   Returns:
     The wrapped function; its results have a device axis in front.
   """
-  count = len(inspect.signature(step).parameters)
-  in_axes = tuple(None if i in replicated else 0 for i in range(count))
+  return BACKENDS[backend](step, devices, tuple(replicated), tuple(donate))
+
+
+def _pmap(
+  step: Callable[..., Any],
+  devices: Devices,
+  replicated: tuple[int, ...],
+  donate: tuple[int, ...],
+) -> Callable[..., Any]:
   return jax.pmap(
     step,
     axis_name=AXIS,
-    in_axes=in_axes,
+    in_axes=tuple(
+      None if i in replicated else 0 for i in range(_arguments(step))
+    ),
     devices=devices,
-    donate_argnums=tuple(donate),
+    donate_argnums=donate,
   )
+
+
+def _shard_map(
+  step: Callable[..., Any],
+  devices: Devices,
+  replicated: tuple[int, ...],
+  donate: tuple[int, ...],
+) -> Callable[..., Any]:
+  def one_device(*arguments: Any) -> Any:
+    # A device's part of [D, ...] is [1, ...].
+    local = (
+      x if i in replicated else jax.tree.map(lambda part: part[0], x)
+      for i, x in enumerate(arguments)
+    )
+    return jax.tree.map(lambda x: x[None], step(*local))
+
+  return jax.jit(
+    jax.shard_map(
+      one_device,
+      mesh=device_mesh(devices),
+      in_specs=tuple(
+        P() if i in replicated else P(AXIS) for i in range(_arguments(step))
+      ),
+      out_specs=P(AXIS),
+      # As in pmap: a sum over devices is differentiated to a sum over devices,
+      # which is what `pmean` of the gradients expects.
+      check_vma=False,
+    ),
+    donate_argnums=donate,
+  )
+
+
+def _arguments(step: Callable[..., Any]) -> int:
+  return len(inspect.signature(step).parameters)
+
+
+# The choices of `config.parallel.backend`.
+BACKENDS: Mapping[str, Callable[..., Callable[..., Any]]] = {
+  "pmap": _pmap,
+  "shard_map": _shard_map,
+}
+
+
+def device_mesh(devices: Devices) -> Mesh:
+  """The devices in a row, along `AXIS`."""
+  return Mesh(np.asarray(devices), (AXIS,), axis_types=(AxisType.Auto,))
 
 
 def replicate(tree: Any, devices: Devices) -> Any:
@@ -70,8 +127,7 @@ def replicate(tree: Any, devices: Devices) -> Any:
   # Laid out as pmap lays out its results: flax's `replicate` names the axis
   # otherwise, so that the step would be compiled twice, for its first call and
   # for all others.
-  mesh = Mesh(np.asarray(devices), (AXIS,))
-  sharding = NamedSharding(mesh, P(AXIS))
+  sharding = NamedSharding(device_mesh(devices), P(AXIS))
 
   def copy(x: jax.Array) -> jax.Array:
     host = np.asarray(x)
@@ -111,7 +167,7 @@ def ahead(
   Yields:
     Trees of arrays `[D, B / D, ...]`.
   """
-  sharding = NamedSharding(Mesh(np.asarray(devices), (AXIS,)), P(AXIS))
+  sharding = NamedSharding(device_mesh(devices), P(AXIS))
   under_way = None
   for batch in batches:
     # Returns at once: the copy runs beside the step of the batch before.
