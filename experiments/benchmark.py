@@ -5,6 +5,7 @@ python -m experiments.benchmark --suite=losses --sizes=256,12x4 --only=all
 python -m experiments.benchmark --suite=losses --nopeers --everything
 python -m experiments.benchmark --suite=input
 python -m experiments.benchmark --suite=evaluation --sizes=6000x10,10x1000
+python -m experiments.benchmark --suite=scaling --only=all,semi_hard
 
 The losses take about 20 minutes on two cores, 5 with --nopeers, the input
 INPUT_MINUTES; nothing else should run there.

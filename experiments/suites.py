@@ -63,21 +63,27 @@ def inputs(options: Options) -> Outcome:
 
 def evaluation(options: Options) -> Outcome:
   """The suite `evaluation`: numbers, and their table."""
+  from tripletjax.benchmark import evaluation as suite
   from tripletjax.benchmark.data import parse_size
-  from tripletjax.benchmark.evaluation import (
-    SIZES,
-    evaluation_report,
-    measure_evaluation,
-  )
 
-  results = measure_evaluation(
-    [parse_size(text) for text in options.sizes] or SIZES,
+  results = suite.measure_evaluation(
+    [parse_size(text) for text in options.sizes] or suite.SIZES,
     only=options.only,
     repeats=options.repeats,
     peers=options.peers,
     say=say,
   )
-  return results, evaluation_report(results)
+  return results, suite.evaluation_report(results)
+
+
+def scaling(options: Options) -> Outcome:
+  """The suite `scaling`: numbers, and their table."""
+  from tripletjax.benchmark import scaling as suite
+  from tripletjax.benchmark.data import parse_size
+
+  sizes = [parse_size(text) for text in options.sizes] or [suite.SIZE]
+  results = suite.measure_scaling(sizes, only=options.only, say=say)
+  return results, suite.scaling_report(results)
 
 
 def say(line: str) -> None:
@@ -89,4 +95,5 @@ SUITES: Mapping[str, Callable[[Options], Outcome]] = {
   "losses": losses,
   "input": inputs,
   "evaluation": evaluation,
+  "scaling": scaling,
 }

@@ -16,7 +16,8 @@ from tripletjax.errors import UserError
 from tripletjax.losses import LOSSES, mined_triplet_loss
 from tripletjax.miners import MINERS
 
-BatchFn = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
+# Embeddings, labels, a key, and `axis_name`, to a scalar.
+BatchFn = Callable[..., jax.Array]
 
 FLOOR = "floor"
 BANDS = ("all", "all_hard", "all_semi_hard", "all_easy")
@@ -146,10 +147,12 @@ def _loss_fn(function: Callable[..., tuple[jax.Array, Any]]) -> BatchFn:
   draws = "key" in inspect.signature(function).parameters
 
   def loss_fn(
-    embeddings: jax.Array, labels: jax.Array, key: jax.Array
+    embeddings: jax.Array,
+    labels: jax.Array,
+    key: jax.Array,
+    axis_name: str | None = None,
   ) -> jax.Array:
-    if draws:
-      return function(embeddings, labels, key=key)[0]
-    return function(embeddings, labels)[0]
+    keywords = {"key": key} if draws else {}
+    return function(embeddings, labels, axis_name=axis_name, **keywords)[0]
 
   return loss_fn
