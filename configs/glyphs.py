@@ -25,8 +25,18 @@ def get_config(variant: str = "") -> ConfigDict:
   config.data.name = "glyphs"
   config.data.train_split = "latin+greek+cyrillic"
   config.data.eval_split = "armenian+georgian+lao"
-  config.data.image_key = "image"
-  config.data.label_key = "label"
+  config.data.image_key = ""  # features; "" are those known for the set
+  config.data.label_key = ""
+  config.data.group_key = ""
+  config.data.image_size = ""  # resize to "64" or "128x64", height first
+  config.data.channels = 0  # 1 grey, 3 colour, 0 as in the set
+  config.data.split_by = ""  # divide train_split by identity, group or image
+  config.data.split_fraction = 0.2  # ... holding out a share,
+  config.data.split_seed = 0
+  config.data.split_folds = 0  # ... or one of so many folds,
+  config.data.split_fold = 0
+  config.data.split_names = ()  # ... or these identities or groups,
+  config.data.split_file = ""  # ... or those in a file, a line each
   config.data.cache = "auto"  # decode once if it fits; host, device or none
 
   config.batch = ConfigDict()
@@ -34,6 +44,7 @@ def get_config(variant: str = "") -> ConfigDict:
   config.batch.images = 8
   config.batch.within = ""  # "group": all of a batch is from one group
   config.batch.weights = "uniform"  # or identities by "images", or by "sqrt"
+  config.batch.chunk = 0  # images a device embeds at once; 0 is all
 
   config.augment = ConfigDict()
   config.augment.rotation = 10.0  # degrees
@@ -58,6 +69,10 @@ def get_config(variant: str = "") -> ConfigDict:
   config.model.features = (32, 64, 128)
   config.model.dimension = 64
   config.model.normalize = True
+  config.model.norm = "batch"  # or "group", which batch.chunk needs
+  config.model.dropout = 0.0  # probability, before the last layer
+  config.model.dtype = "float32"  # computed in; "bfloat16"
+  config.model.remat = False  # compute activations twice, keep fewer
 
   config.loss = ConfigDict()
   config.loss.name = "triplet"
@@ -75,10 +90,21 @@ def get_config(variant: str = "") -> ConfigDict:
   config.loss.soft = False  # softplus in place of max(., 0)
 
   config.optimizer = ConfigDict()
+  config.optimizer.name = "adamw"
   config.optimizer.learning_rate = 4e-3
   config.optimizer.weight_decay = 1e-4
+  config.optimizer.momentum = 0.9  # Adam's first beta
+  config.optimizer.beta2 = 0.999
   config.optimizer.epsilon = 1e-8
   config.optimizer.warmup = "10 percent"
+  config.optimizer.schedule = "cosine"  # constant, linear or exponential
+  config.optimizer.end = 0.0  # ... to this share of the learning rate
+  config.optimizer.clip = 0.0  # largest norm of the gradient; 0 is any
+  config.optimizer.accumulate = 1  # batches, each mined by itself, an update
+  config.optimizer.ema = 0.0  # decay of averaged weights; 0 is none
+
+  config.parallel = ConfigDict()
+  config.parallel.backend = "pmap"  # or "shard_map"
 
   config.train = ConfigDict()
   config.train.duration = "400 steps"

@@ -16,12 +16,13 @@ from absl import flags
 from experiments import app
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run.")
-OUTPUT = flags.DEFINE_string("output", None, "Folder; RUN/evaluation if None.")
 # What is measured: argument of evaluate_run -> flag.
 TEXTS = {
   name: flags.DEFINE_string(name, default, said)
   for name, default, said in (
+    ("output", None, "Folder; RUN/evaluation if None."),
     ("data_dir", "data", "Folder of the prepared data sets."),
+    ("data", None, "Another set than the run's, such as lfw."),
     ("split", "eval", "The config's eval or train, or a split expression."),
     ("gallery", None, "Split that --query is searched in; not --split then."),
     ("query", None, "Split that is searched for in --gallery."),
@@ -39,21 +40,22 @@ LISTS: dict[str, tuple[Callable[[str], Any], flags.FlagHolder]] = {
     ("metrics", str, [], "Which of METRICS; all by default."),
   )
 }
-EPISODES = {
-  name: flags.DEFINE_integer(f"one_shot_{name}", default, said, lower_bound=1)
+COUNTS = {
+  name.removeprefix("one_shot_"): flags.DEFINE_integer(
+    name, default, said, lower_bound=1
+  )
   for name, default, said in (
-    ("ways", 20, "Identities of an episode."),
-    ("shots", 1, "Images shown of each of them."),
-    ("queries", 1, "Images of each of them to be told apart."),
-    ("episodes", 400, "Number of episodes."),
+    ("one_shot_ways", 20, "Identities of an episode."),
+    ("one_shot_shots", 1, "Images shown of each of them."),
+    ("one_shot_queries", 1, "Images of each of them to be told apart."),
+    ("one_shot_episodes", 400, "Number of episodes."),
+    ("gallery_images", None, "So many of an identity; its others ask."),
   )
 }
 CLUSTERS = flags.DEFINE_float(
   "cluster_threshold", None, "Agglomerative up to this distance, not k-means."
 )
-BASELINES = flags.DEFINE_bool(
-  "baselines", True, "Raw pixels and the untrained network too."
-)
+BASELINES = flags.DEFINE_bool("baselines", True, "Measure them beside it.")
 PICTURES = flags.DEFINE_bool("pictures", True, "Draw the pictures.")
 
 
@@ -65,11 +67,11 @@ def main(argv: Sequence[str]) -> None:
   protocols: dict[str, Any] = {
     name: tuple(_number(name, kind, text) for text in flag.value)
     for name, (kind, flag) in LISTS.items()
-  } | {name: flag.value for name, flag in EPISODES.items()}
+  } | {name: flag.value for name, flag in COUNTS.items()}
   protocols["cluster_threshold"] = CLUSTERS.value
   texts: dict[str, Any] = {name: flag.value for name, flag in TEXTS.items()}
   workdir = Path(WORKDIR.value)
-  output = Path(OUTPUT.value or workdir / "evaluation")
+  output = texts["output"] = Path(texts["output"] or workdir / "evaluation")
   # Imported here, so that --help and a wrong flag answer at once.
   from tripletjax.report.evaluation import draw_evaluation
   from tripletjax.report.scores import scores_table
@@ -77,16 +79,14 @@ def main(argv: Sequence[str]) -> None:
 
   summary = evaluate_run(
     workdir,
-    output=output,
     baselines=BASELINES.value,
     say=print,
     **texts,
     **protocols,
   )
   print(f"\n{scores_table(summary)}\n")
-  print(output / "summary.json")
-  for picture in draw_evaluation(output) if PICTURES.value else []:
-    print(picture)
+  pictures = draw_evaluation(output) if PICTURES.value else []
+  print(output / "summary.json", *pictures, sep="\n")
 
 
 def _number(name: str, kind: Callable[[str], Any], text: str) -> Any:

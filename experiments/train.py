@@ -41,6 +41,7 @@ def main(argv: Sequence[str]) -> None:
   from tripletjax.report.tables import summary_table
   from tripletjax.training.loop import train_and_evaluate
   from tripletjax.training.run_folder import find_run
+  from tripletjax.training.splits import describe_part
 
   name = app.config_name()
   workdir = Path(
@@ -51,9 +52,8 @@ def main(argv: Sequence[str]) -> None:
   summary = train_and_evaluate(
     CONFIG.value, workdir, data_dir=DATA_DIR.value, say=print
   )
-  print(
-    f"\n{CONFIG.value.data.eval_split}, after {summary['seconds']:.0f} s:\n"
-  )
+  asked = describe_part(CONFIG.value, "eval")
+  print(f"\n{asked}, after {summary['seconds']:.0f} s:\n")
   print(summary_table(summary))
   print()
   for file in ("config.json", "metrics.jsonl", "summary.json"):

@@ -1,6 +1,5 @@
 """A finished run, evaluated: the command and what it stands on."""
 
-import dataclasses
 import json
 import shutil
 import subprocess
@@ -9,14 +8,15 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import prepared_sets
 import pytest
 
 from configs import glyphs
 from tripletjax import UserError
-from tripletjax.data.sources import Source
+from tripletjax.data.splits import gallery_and_query
 from tripletjax.report import draw_evaluation
 from tripletjax.training import evaluate_run as module
-from tripletjax.training import evaluated_set, finished, pairs, protocols
+from tripletjax.training import finished, pairs, protocols
 from tripletjax.training.evaluate_run import evaluate_run
 from tripletjax.training.evaluated_set import open_set
 from tripletjax.training.evaluation import embed_source
@@ -27,6 +27,7 @@ from tripletjax.training.evaluation_settings import (
   explain,
 )
 from tripletjax.training.loop import train_and_evaluate
+from tripletjax.training.splits import DEFAULTS
 
 ROOT = Path(__file__).parent.parent
 # Enough of the protocols for what isn't about them.
@@ -239,31 +240,23 @@ def test_the_command_from_another_folder(trained, tmp_path):
   assert all((tmp_path / path).is_file() for path in printed)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Faces(Source):
-  """A source that knows its files' names, as one of a folder does."""
-
-  paths: tuple[str, ...] = ()
-
-
 def lfw_like(folder, identities=6, images=4, folds=3):
-  """A small set in LFW's manner, and its pairs.txt: (source, path, pairs)."""
+  """A small set in LFW's manner, and its pairs.txt: (images, path, pairs)."""
   rng = np.random.default_rng(0)
   labels = np.repeat(np.arange(identities, dtype=np.int32), images)
-  means = rng.integers(0, 200, (identities, 32, 32, 1))
-  noise = rng.integers(0, 56, (len(labels), 32, 32, 1))
-  names = tuple(f"Person_{letter}" for letter in "ABCDEF"[:identities])
-  files = tuple(
-    f"{names[label]}/{names[label]}_{i % images + 1:04d}.png"
+  means = rng.integers(0, 200, (identities, 32, 32))
+  noise = rng.integers(0, 56, (len(labels), 32, 32))
+  names = [f"Person_{letter}" for letter in "ABCDEF"[:identities]]
+  examples = [
+    {
+      "image": prepared_sets.encode((means[label] + noise[i]).astype(np.uint8)),
+      "label": names[label],
+      "group": "",
+      "path": f"{names[label]}/{names[label]}_{i % images + 1:04d}.png",
+    }
     for i, label in enumerate(labels)
-  )
-  source = _Faces(
-    images=(means[labels] + noise).astype(np.uint8),
-    labels=labels,
-    label_names=names,
-    image_shape=(32, 32, 1),
-    paths=files,
-  )
+  ]
+  prepared_sets.write_set(folder, "faces", {"train": examples})
   lines, listed = [f"{folds}\t4"], []
   for fold in range(folds):
     for same in (True, False):
@@ -277,17 +270,17 @@ def lfw_like(folder, identities=6, images=4, folds=3):
         lines.append("\t".join(map(str, ends)))
   path = folder / "pairs.txt"
   path.write_text("\n".join(lines) + "\n")
-  return source, path, listed
+  return len(labels), path, listed
 
 
-def test_lfws_protocol_equals_a_loop(trained, tmp_path, monkeypatch):
-  run, data, _ = trained
+def test_lfws_protocol_equals_a_loop(trained, tmp_path):
   faces, path, listed = lfw_like(tmp_path)
-  monkeypatch.setattr(evaluated_set, "_open", lambda *args: faces)
-  summary = evaluate_run(run, data_dir=data, pairs=path, output=tmp_path)
+  summary = evaluate_run(
+    trained[0], data_dir=tmp_path, data="faces", pairs=path, output=tmp_path
+  )
   named = sorted({i for pair in listed for i in pair[:2]})
   # Only the images that the file names are embedded.
-  assert summary["images"] == len(named) < len(faces)
+  assert summary["images"] == len(named) < faces
   with np.load(tmp_path / "embeddings.npz") as arrays:
     points = dict(zip(named, arrays["embeddings"].astype(float), strict=True))
   gaps = [float(np.sum((points[i] - points[j]) ** 2)) for i, j, _, _ in listed]
@@ -318,17 +311,66 @@ def test_lfws_protocol_equals_a_loop(trained, tmp_path, monkeypatch):
   assert names == ["roc.png", "distances.png", "worst_pairs.png"]
 
 
-def test_a_pair_of_a_missing_image_is_named(trained, tmp_path, monkeypatch):
-  run, data, _ = trained
-  faces, path, _ = lfw_like(tmp_path)
-  monkeypatch.setattr(evaluated_set, "_open", lambda *args: faces)
+def test_a_pair_of_a_missing_image_is_named(trained, tmp_path):
+  _, path, _ = lfw_like(tmp_path)
   lines = path.read_text().splitlines()
   lines[1] = "Person_A\t1\t99"
   path.write_text("\n".join(lines))
   with pytest.raises(
     UserError, match=r"pairs.txt, line 2: no image 99 of 'Person_A'"
   ):
-    evaluate_run(run, data_dir=data, pairs=path, output=tmp_path)
+    evaluate_run(
+      trained[0], data_dir=tmp_path, data="faces", pairs=path, output=tmp_path
+    )
+
+
+def test_some_images_of_each_identity_are_searched_by_the_rest(
+  trained, tmp_path
+):
+  run, data, _ = trained
+  summary = evaluate_run(
+    run, data_dir=data, gallery_images=2, baselines=False, output=tmp_path
+  )
+  with np.load(tmp_path / "embeddings.npz") as arrays:
+    x, labels = arrays["embeddings"].astype(float), arrays["labels"]
+  gallery, query = gallery_and_query(labels, images=2, seed=0)
+  distances = ((x[query][:, None] - x[gallery]) ** 2).sum(-1)
+  nearest = labels[gallery][distances.argmin(1)]
+  assert summary["trained"]["recall@1"] == pytest.approx(
+    np.mean(nearest == labels[query])
+  )
+  assert summary["split"].endswith("2 of each identity searched by the rest")
+
+
+def test_another_set_is_brought_to_the_size_of_the_run(trained, tmp_path):
+  examples = [
+    prepared_sets.example(number, shape=(20 + number, 24))
+    for number in range(12)
+  ]
+  prepared_sets.write_set(tmp_path, "mine", {"train": examples})
+  summary = evaluate_run(
+    trained[0],
+    data_dir=tmp_path,
+    data="mine",
+    baselines=False,
+    ks=(1,),
+    ways=2,
+    output=tmp_path,
+  )
+  assert (summary["split"], summary["images"]) == ("mine all", 12)
+  assert summary["identities"] == 4
+
+
+def test_a_run_of_before_some_fields_came_can_be_used(trained, tmp_path):
+  shutil.copytree(trained[0], tmp_path / "run")
+  path = tmp_path / "run" / "config.json"
+  config = json.loads(path.read_text())
+  for field in DEFAULTS:
+    del config["data"][field]
+  path.write_text(json.dumps(config))
+  (tmp_path / "run" / "data.json").unlink()
+  loaded = finished.load_run(tmp_path / "run")
+  assert len(open_set(loaded.config, trained[1], "eval").source) > 0
 
 
 def _no_run(run, tmp_path):

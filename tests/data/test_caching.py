@@ -158,13 +158,11 @@ def test_the_device_turns_and_gathers_as_the_host_does():
 
 def test_turns_keep_groups_and_need_squares():
   source, _ = square_source("array")
-
-  @dataclasses.dataclass(frozen=True, eq=False)
-  class Grouped(Source):
-    groups: np.ndarray | None = None
-
-  grouped = Grouped(**vars(source), groups=np.arange(7, dtype=np.int32))
+  grouped = dataclasses.replace(
+    source, groups=np.arange(7, dtype=np.int32), paths=tuple("abcdefg")
+  )
   turned = with_quarter_turns(grouped)
   assert turned.groups.tolist() == [i // 4 for i in range(28)]
+  assert "".join(turned.paths) == "aaaabbbbccccddddeeeeffffgggg"
   with pytest.raises(UserError, match="images of 20 x 25 have another shape"):
     with_quarter_turns(lazy_source())

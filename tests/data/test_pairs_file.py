@@ -1,7 +1,5 @@
 """Pairs in LFW's format, against a small source with file names."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 
@@ -20,21 +18,15 @@ FILES = (
 PAIRS = "2\t1\nAnn\t1\t10\nAnn\t2\tBo Li\t1\nBo Li\t2\t1\nBo Li\t2\tAnn\t1\n"
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Named(Source):
-  """A source that knows its files."""
-
-  paths: tuple[str, ...] | None = FILES
-
-
 def source(**changes):
   names = tuple(sorted({file.split("/")[0] for file in FILES}))
-  return Named(
+  return Source(
     **{
       "images": np.zeros((5, 4, 4, 1), np.uint8),
       "labels": np.array([0, 0, 0, 1, 1], np.int32),
       "label_names": names,
       "image_shape": (4, 4, 1),
+      "paths": FILES,
     }
     | changes
   )
@@ -99,4 +91,4 @@ def test_files_that_cannot_be_used(tmp_path):
   with pytest.raises(UserError, match=r"can't read .*bytes: it is not text"):
     read_pairs(tmp_path / "bytes", source())
   with pytest.raises(UserError, match="doesn't say the names of its files"):
-    read_pairs(write(tmp_path, PAIRS), source(paths=None))
+    read_pairs(write(tmp_path, PAIRS), source(paths=()))

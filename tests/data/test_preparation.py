@@ -5,7 +5,9 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import prepared_sets
 import pytest
+from prepared_sets import example as one
 
 from tripletjax.data import caching, preparation, sources
 from tripletjax.errors import UserError
@@ -86,14 +88,51 @@ def test_folder_that_cannot_be_written(tmp_path):
     preparation.prepare("digits", data_dir=tmp_path / "file" / "data")
 
 
-@pytest.mark.parametrize("name", ["", "cars", "glyphs/huge", "digits/full"])
-def test_unknown_name_lists_the_known(name):
+@pytest.mark.parametrize("name", ["glyphs/huge", "digits/full"])
+def test_unknown_variant_lists_the_known(name):
   with pytest.raises(UserError) as error:
     preparation.prepare(name, data_dir="unused")
   assert str(error.value) == (
     f"data.name: unknown {name!r}; choose one of glyphs, digits, glyphs/full, "
     "glyphs/tiny"
   )
+
+
+@pytest.mark.parametrize(
+  ("name", "middle", "command"),
+  [
+    ("cars", "", "--images=FOLDER --name=cars"),
+    ("minne", "; did you mean 'mine'?", "--images=FOLDER --name=minne"),
+    ("../up", "", "--images=FOLDER --name=NAME"),
+    ("", "", "--images=FOLDER --name=NAME"),
+    ("omniglot:3.0.0", "", "--tfds=omniglot:3.0.0"),
+    ("emnist/letters", "", "--tfds=emnist/letters"),
+  ],
+)
+def test_unprepared_set_says_the_command(tmp_path, name, middle, command):
+  prepared_sets.write_set(tmp_path, "mine", {"train": [one(0), one(3)]})
+  with pytest.raises(UserError) as error:
+    preparation.prepare(name, data_dir=tmp_path)
+  assert str(error.value) == (
+    f"data.name: {name!r} isn't prepared in {tmp_path}, where digits, glyphs, "
+    f"mine can be used{middle}; prepare it by python -m experiments.prepare "
+    f"{command} --data_dir={tmp_path}"
+  )
+
+
+def test_missing_shard_and_damaged_description_are_named(tmp_path):
+  folder = prepared_sets.write_set(
+    tmp_path, "mine", {"train": [one(0), one(3)]}
+  )
+  shard = folder / "mine-train.array_record-00001-of-00002"
+  shard.rename(tmp_path / "away")
+  with pytest.raises(UserError, match=f"{shard.name} is missing; prepare mine"):
+    preparation.prepare("mine", data_dir=tmp_path)
+  (tmp_path / "away").rename(shard)
+  preparation.prepare("mine", data_dir=tmp_path)
+  (folder / "dataset_info.json").write_text("")
+  with pytest.raises(UserError, match=r"--data_dir: the description of mine"):
+    preparation.prepare("mine", data_dir=tmp_path)
 
 
 def test_tensorflow_is_not_imported():

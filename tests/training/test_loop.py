@@ -138,10 +138,15 @@ def test_a_finished_run_started_again_trains_nothing(whole, tmp_path, data_dir):
   assert rows(tmp_path / "copy") == rows(workdir)
 
 
-def test_eight_devices_draw_the_curves_of_one(whole, tmp_path, data_dir):
+@pytest.mark.parametrize(
+  "backend", ["shard_map", pytest.param("pmap", marks=pytest.mark.slow)]
+)
+def test_eight_devices_draw_the_curves_of_one(
+  whole, tmp_path, data_dir, backend
+):
   # Adam divides by its second moments, so that rounding grows from step to
   # step: the gradients' own equality is tested to 1e-5 in test_step.
-  train(tmp_path, data_dir, devices=8)
+  train(tmp_path, data_dir, devices=8, parallel__backend=backend)
   for row, expected in zip(rows(tmp_path), rows(whole[0]), strict=True):
     for name in ("loss", "positive_distance", "negative_distance"):
       if name in row:
@@ -208,6 +213,12 @@ def test_another_config_in_the_folder_is_refused(whole, data_dir):
     ("data__eval_split", "validation", "data.eval_split: .*train, test"),
     ("data__label_key", "identity", "data.label_key: .*label"),
     ("data__image_key", "picture", "data.image_key: .*image"),
+    ("data__group_key", "font", "data.group_key: .*label"),
+    ("data__image_size", "8xx", "data.image_size: expected 64 or 128x64"),
+    ("data__channels", 2, "data.channels: expected 0, 1 or 3, got 2"),
+    ("data__split_by", "label", "data.split_by: expected one of identity, gro"),
+    ("data__split_by", "image", "data.eval_split: expected nothing, since"),
+    ("parallel__backend", "pjit", "backend: expected one of pmap, shard_map"),
     ("data__cache", "disk", "data.cache: expected one of auto, host, device"),
     ("batch__within", "country", 'batch.within: expected one of "", group, go'),
     ("batch__within", "group", "since the data has no groups"),

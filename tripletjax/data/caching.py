@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import psutil
 
-from tripletjax.data.sources import Source
+from tripletjax.data.sources import Source, read_images
 from tripletjax.errors import UserError
 
 PLACES = ("auto", "host", "device", "none")
@@ -114,13 +113,6 @@ def cache(source: Source, *, num_threads: int | None = None) -> Source:
     list(pool.map(decode, range(0, len(source), _CHUNK)))
   images.flags.writeable = False
   return dataclasses.replace(source, images=images)
-
-
-def read_images(images: Any, ids: np.ndarray) -> Iterable[np.ndarray]:
-  """The images `ids`, in one read if `images` has `__getitems__`."""
-  if hasattr(images, "__getitems__"):
-    return images.__getitems__(ids)
-  return (images[index] for index in ids)
 
 
 def free_memory() -> int:

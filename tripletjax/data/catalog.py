@@ -41,6 +41,10 @@ CATALOG: dict[str, Settings] = {
 }
 
 
+# Of the sets that are drawn here; any other is asked for a feature `group`.
+_GROUPS = {"glyphs": "script"}
+
+
 def settings(name: str) -> Settings:
   """The settings of a set, `name`, `name/config` or `name:version`.
 
@@ -48,4 +52,4 @@ def settings(name: str) -> Settings:
   'label'
   """
   base = name.partition("/")[0].partition(":")[0]
-  return CATALOG.get(base, Settings(group_key="group"))
+  return CATALOG.get(base, Settings(group_key=_GROUPS.get(base, "group")))

@@ -47,14 +47,13 @@ def read_pairs(path: str | os.PathLike[str], source: Source) -> ListedPairs:
       that isn't in the source (with the line's number); or the source doesn't
       know its files' names.
   """
-  paths = getattr(source, "paths", None)
-  if paths is None:
+  if not len(source.paths):
     raise UserError(
       "--pairs: this data set doesn't say the names of its files, by which "
       "pairs are listed; prepare it from a folder of images"
     )
   images: dict[tuple[str, int], int] = {}
-  for index, file in enumerate(paths):
+  for index, file in enumerate(source.paths):
     digits = re.search(r"(\d+)$", PurePosixPath(str(file)).stem)
     if digits:
       name = source.label_names[source.labels[index]]

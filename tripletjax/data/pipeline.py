@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import grain
 import numpy as np
 
-from tripletjax.data.caching import num_cores, read_images
-from tripletjax.data.sources import Source
+from tripletjax.data.caching import num_cores
+from tripletjax.data.sources import Source, read_images
 from tripletjax.data.turns import TURNS, QuarterTurns, turn
 
 Batch = dict[str, np.ndarray]

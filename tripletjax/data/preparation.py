@@ -1,4 +1,4 @@
-"""The data sets that can be named, prepared on disk once by TFDS.
+"""The data sets that can be named: prepared on disk, or drawn once by TFDS.
 
 Writing and reading array_record files needs no TensorFlow.
 """
@@ -6,9 +6,11 @@ Writing and reading array_record files needs no TensorFlow.
 from __future__ import annotations
 
 import contextlib
+import difflib
 import fcntl
 import io
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -16,7 +18,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core import read_only_builder
 
+from tripletjax.data.catalog import CATALOG
 from tripletjax.data.digits import Digits
 from tripletjax.data.glyphs import Glyphs
 from tripletjax.errors import UserError
@@ -30,14 +34,18 @@ BUILDERS: dict[str, type[tfds.core.GeneratorBasedBuilder]] = {
 def prepare(
   name: str, *, data_dir: str | os.PathLike[str]
 ) -> tfds.core.DatasetBuilder:
-  """The builder of a data set, prepared.
+  """The builder of a data set that is prepared, or that can be drawn here.
 
-  TFDS writes into a temporary folder and renames it. What a killed run left
-  behind is removed, and processes that start together wait for the first one.
+  Those of `BUILDERS` are drawn when they aren't there. TFDS writes into a
+  temporary folder and renames it. What a killed run left behind is removed, and
+  processes that start together wait for the first one.
 
   Raises:
-    UserError: the name is unknown, or the folder is not writable.
+    UserError: the name is unknown, the set isn't prepared, or the folder is not
+      writable.
   """
+  if _base(name) not in BUILDERS:
+    return _open_prepared(name, Path(data_dir).expanduser())
   builder_class, config = _resolve(name)
   root = Path(data_dir).expanduser()
 
@@ -81,6 +89,53 @@ def _resolve(
     known = ", ".join([*BUILDERS, *choices])
     raise UserError(f"data.name: unknown {name!r}; choose one of {known}")
   return BUILDERS[base], {"config": config} if slash else {}
+
+
+def _base(name: str) -> str:
+  return name.partition("/")[0].partition(":")[0]
+
+
+def _open_prepared(name: str, root: Path) -> tfds.core.DatasetBuilder:
+  """A set that `experiments.prepare` or TFDS has written."""
+  try:
+    # By its module: `tfds.testing.mock_data` replaces it there.
+    builder = read_only_builder.builder_from_files(name, data_dir=root)
+  except ValueError as error:  # not found, or no name at all
+    raise UserError(_not_prepared(name, root)) from error
+  except Exception as error:
+    # Whatever its parsers of damaged files raise.
+    raise UserError(
+      f"--data_dir: the description of {name} in {root} is damaged; prepare it "
+      "again"
+    ) from error
+  for split in builder.info.splits.values():
+    for path in split.filepaths:
+      if not os.path.exists(path):
+        raise UserError(
+          f"--data_dir: {path} is missing; prepare {name} again, or copy the "
+          "whole folder"
+        )
+  return builder
+
+
+def _not_prepared(name: str, root: Path) -> str:
+  prepared = {path.parts[-3] for path in root.glob("*/*/dataset_info.json")} | {
+    "/".join(path.parts[-4:-2]) for path in root.glob("*/*/*/dataset_info.json")
+  }
+  names = sorted(
+    {name for name in prepared if _base(name) not in BUILDERS} | {*BUILDERS}
+  )
+  close = difflib.get_close_matches(name, names, n=1)
+  hint = f"; did you mean {close[0]!r}?" if close else ""
+  given = name if re.fullmatch(r"[a-z]\w*", name) else "NAME"
+  source = f"--images=FOLDER --name={given}"
+  if _base(name) in CATALOG:
+    source = f"--tfds={name}"
+  return (
+    f"data.name: {name!r} isn't prepared in {root}, where {', '.join(names)} "
+    f"can be used{hint}; prepare it by python -m experiments.prepare {source} "
+    f"--data_dir={root}"
+  )
 
 
 def _is_complete(builder: tfds.core.DatasetBuilder) -> bool:

@@ -1,25 +1,20 @@
-"""Data sets as sources: images by random access, labels as integers.
-
-TFDS's own decoding of PNG goes wrong for 1-bit and palette images, so
-that images are decoded here, by Pillow.
-"""
+"""Data sets as sources: images by random access, labels as integers."""
 
 from __future__ import annotations
 
 import dataclasses
-import io
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
-from PIL import Image
 
+from tripletjax.data.catalog import settings
 from tripletjax.data.preparation import prepare
+from tripletjax.data.records import Images, Texts, open_records, read_values
 from tripletjax.errors import UserError
-
-_CHUNK = 1024  # records per read: one call costs as much as 20 records
 
 
 class IdentityCounts(NamedTuple):
@@ -44,19 +39,26 @@ class IdentityCounts(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Source:
-  """Images by random access, and their labels.
+  """Images by random access, and whose they are.
 
   Attributes:
     images: anything that gives a uint8 `[H, W, C]` array for an index.
     labels: int32 `[N]`, an index into `label_names`.
     label_names: the identities, sorted.
     image_shape: `(H, W, C)`.
+    groups: int32 `[N]`, an index into `group_names`; None where the set has
+      none.
+    group_names: coarser classes (an alphabet, a country), sorted.
+    paths: where each image came from, `[N]`; empty where the set doesn't say.
   """
 
   images: Any
   labels: np.ndarray
   label_names: tuple[str, ...]
   image_shape: tuple[int, int, int]
+  groups: np.ndarray | None = None
+  group_names: tuple[str, ...] = ()
+  paths: Sequence[str] = ()
 
   def __len__(self) -> int:
     return len(self.labels)
@@ -65,85 +67,155 @@ class Source:
     return self.images[index]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Records:
-  """Encoded images of a split, decoded one by one."""
-
-  raw: Sequence[bytes]
-  key: str
-  features: tfds.features.FeaturesDict
-  mode: str
-
-  def __getitem__(self, index: int) -> np.ndarray:
-    encoded = self.features.deserialize_example_np(
-      self.raw[int(index)], decoders={self.key: tfds.decode.SkipDecoding()}
-    )[self.key]
-    with Image.open(io.BytesIO(encoded)) as image:
-      pixels = np.asarray(image.convert(self.mode))
-    return pixels[..., None] if pixels.ndim == 2 else pixels
-
-
 def open_source(
   name: str,
   *,
   data_dir: str | os.PathLike[str],
   split: str,
-  image_key: str = "image",
-  label_key: str = "label",
+  image_key: str = "",
+  label_key: str = "",
+  group_key: str = "",
+  image_size: str = "",
+  channels: int = 0,
   split_field: str = "data.train_split",
 ) -> Source:
-  """Opens one split of a data set; prepares the data set before, if needed.
+  """Opens one split of a data set; draws one of `BUILDERS` before, if needed.
 
   Args:
-    name: a name from `BUILDERS`, or `name/config`.
+    name: a name from `BUILDERS`, or of a set that is prepared in `data_dir`;
+      `name/config` and `name:version` too.
     data_dir: folder of the prepared data sets.
     split: a TFDS split expression, such as `latin+greek[:50%]`.
     image_key: the feature that is the image.
     label_key: the feature that is the identity; integers or text.
+    group_key: the feature that is a coarser class. A key that is "" is the one
+      of `catalog.settings`.
+    image_size: `64` or `128x64`, height first, to resize to; "" leaves it.
+    channels: 1 grey, 3 colour, 0 as in the set.
     split_field: what a message about `split` calls it.
 
   Returns:
     A source that decodes at every access.
 
   Raises:
-    UserError: a name, split or key doesn't exist, or the data is damaged.
+    UserError: a name, split, key or size can't be right, the set isn't
+      prepared, or it is damaged.
   """
   builder = prepare(name, data_dir=data_dir)
   _check_split(builder, split, split_field)
+  ready = settings(name)
   features = builder.info.features
-  for field, key in (
-    ("data.image_key", image_key),
-    ("data.label_key", label_key),
-  ):
-    if key not in features:
-      raise UserError(
-        f"{field}: {name} has no feature {key!r}; choose one of "
-        f"{', '.join(sorted(features))}"
-      )
-  if not isinstance(features[image_key], tfds.features.Image):
-    raise UserError(f"data.image_key: feature {image_key!r} is not an image")
-  raw = builder.as_data_source(
-    split=split,
-    deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES,
-  )
-  mode = "L" if features[image_key].shape[-1] == 1 else "RGB"
-  image_features = tfds.features.FeaturesDict({image_key: features[image_key]})
-  records = _Records(raw, image_key, image_features, mode)
+  image_key = image_key or ready.image_key
+  label_key = label_key or ready.label_key
+  if not group_key and ready.group_key in features:
+    group_key = ready.group_key
+  _check_keys(name, features, image=image_key, label=label_key, group=group_key)
+  if channels not in (0, 1, 3):
+    raise UserError(f"data.channels: expected 0, 1 or 3, got {channels}")
+  size = read_size(image_size, field="data.image_size")
   try:
-    values = _read_values(raw, label_key, features[label_key])
-    height, width, channels = records[0].shape
+    raw = open_records(builder, split)
+    images = Images(
+      raw,
+      image_key,
+      features[image_key],
+      name,
+      channels or (1 if features[image_key].shape[-1] == 1 else 3),
+      size,
+    )
+    label_names, labels = _factorised(raw, label_key, features)
+    group_names, groups = _factorised(raw, group_key, features)
+    height, width, depth = images[0].shape
   except (KeyError, OSError, RuntimeError, ValueError) as error:
     raise UserError(
-      f"--data_dir: {builder.data_dir} is damaged; delete that folder and it "
-      "is prepared again"
+      f"--data_dir: {builder.data_dir} is damaged; delete that folder and "
+      "prepare it again"
     ) from error
-  names, labels = np.unique(values, return_inverse=True)
+  shape = (height, width, depth)
+  paths: Sequence[str] = ()
+  if "path" in features and isinstance(features["path"], tfds.features.Text):
+    paths = Texts(raw, "path", features["path"], np.arange(len(raw)))
   return Source(
-    images=records,
-    labels=labels.astype(np.int32),
-    label_names=tuple(str(value) for value in names),
-    image_shape=(height, width, channels),
+    images=dataclasses.replace(images, shape=shape),
+    labels=labels,
+    label_names=label_names,
+    image_shape=shape,
+    groups=groups if group_key else None,
+    group_names=group_names,
+    paths=paths,
   )
+
+
+def take(source: Source, ids: np.ndarray) -> Source:
+  """Some images of a source, with the identities and groups that they have.
+
+  Args:
+    source: N images.
+    ids: which ones, integer `[M]`.
+
+  >>> labels = np.array([0, 1, 2], np.int32)
+  >>> images = np.zeros((3, 8, 8, 1), np.uint8)
+  >>> source = Source(images, labels, ("a", "b", "c"), (8, 8, 1))
+  >>> part = take(source, np.array([2, 0]))
+  >>> part.label_names, part.labels.tolist()
+  (('a', 'c'), [1, 0])
+  """
+  label_names, labels = _renumbered(source.labels[ids], source.label_names)
+  groups, group_names = source.groups, source.group_names
+  if groups is not None:
+    group_names, groups = _renumbered(groups[ids], group_names)
+  paths = source.paths
+  if isinstance(paths, Texts):
+    paths = dataclasses.replace(paths, ids=paths.ids[ids])
+  elif len(paths):
+    paths = [paths[index] for index in ids]
+  return Source(
+    images=_Taken(source.images, ids),
+    labels=labels,
+    label_names=label_names,
+    image_shape=source.image_shape,
+    groups=groups,
+    group_names=group_names,
+    paths=paths,
+  )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Taken:
+  """The images `ids` of others."""
+
+  images: Any
+  ids: np.ndarray
+
+  def __getitem__(self, index: int) -> np.ndarray:
+    return self.images[self.ids[index]]
+
+  def __getitems__(self, indices: np.ndarray) -> Iterable[np.ndarray]:
+    return read_images(self.images, self.ids[indices])
+
+
+def read_images(images: Any, ids: np.ndarray) -> Iterable[np.ndarray]:
+  """The images `ids`, in one read if `images` has `__getitems__`."""
+  if hasattr(images, "__getitems__"):
+    return images.__getitems__(ids)
+  return (images[index] for index in ids)
+
+
+def read_size(text: str, *, field: str) -> tuple[int, int] | None:
+  """`(H, W)` of `64` or `128x64`; None of "".
+
+  Raises:
+    UserError: the text is neither; the message calls it `field`.
+
+  >>> read_size("128x64", field="data.image_size")
+  (128, 64)
+  """
+  if not text:
+    return None
+  found = re.fullmatch(r"([1-9]\d{0,4})(?:x([1-9]\d{0,4}))?", text)
+  if not found:
+    raise UserError(f"{field}: expected 64 or 128x64, got {text!r}")
+  return int(found[1]), int(found[2] or found[1])
 
 
 def identity_counts(labels: np.ndarray) -> IdentityCounts:
@@ -179,15 +251,46 @@ def _check_split(
     raise UserError(f"{field}: {split!r} is empty; choose from {known}")
 
 
-def _read_values(
-  raw: Any, key: str, feature: tfds.features.FeatureConnector
-) -> np.ndarray:
-  # Only this feature is parsed: a third of the time of the whole example.
-  parser = tfds.features.FeaturesDict({key: feature})
-  values = []
-  for start in range(0, len(raw), _CHUNK):
-    indices = range(start, min(start + _CHUNK, len(raw)))
-    for record in raw.__getitems__(indices):
-      value = parser.deserialize_example_np(record)[key]
-      values.append(value.decode() if isinstance(value, bytes) else value)
-  return np.asarray(values)
+def _check_keys(
+  name: str, features: tfds.features.FeaturesDict, **keys: str
+) -> None:
+  for field, key in keys.items():
+    if key and key not in features:
+      raise UserError(
+        f"data.{field}_key: {name} has no feature {key!r}; choose one of "
+        f"{', '.join(sorted(features))}"
+      )
+  for field, key in keys.items():
+    is_image = key and isinstance(features[key], tfds.features.Image)
+    if field == "image" and not is_image:
+      raise UserError(f"data.image_key: feature {key!r} is not an image")
+    if key and field != "image" and features[key].shape != ():
+      raise UserError(
+        f"data.{field}_key: feature {key!r} is neither a number nor a text"
+      )
+
+
+def _factorised(
+  raw: Any, key: str, features: tfds.features.FeaturesDict
+) -> tuple[tuple[str, ...], np.ndarray]:
+  """The different values of a feature, sorted, and the index of each's."""
+  if not key:
+    return (), np.zeros(0, np.int32)
+  values, index = np.unique(
+    read_values(raw, key, features[key]), return_inverse=True
+  )
+  names = [str(value) for value in values]
+  feature = features[key]
+  if isinstance(feature, tfds.features.ClassLabel) and feature.names:
+    names = [feature.names[int(value)] for value in values]
+  return tuple(names), index.reshape(-1).astype(np.int32)
+
+
+def _renumbered(
+  index: np.ndarray, names: Sequence[str]
+) -> tuple[tuple[str, ...], np.ndarray]:
+  present, dense = np.unique(index, return_inverse=True)
+  return (
+    tuple(names[value] for value in present),
+    dense.reshape(-1).astype(np.int32),
+  )

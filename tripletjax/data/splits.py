@@ -145,7 +145,7 @@ def hold_out_names(
 
 
 def gallery_and_query(
-  labels: np.ndarray, *, images: int = 1, seed: int = 0
+  labels: np.ndarray, *, images: int = 1, seed: int = 0, field: str = "gallery"
 ) -> tuple[np.ndarray, np.ndarray]:
   """Enrols some images of each identity; asks with all others.
 
@@ -154,6 +154,7 @@ def gallery_and_query(
     images: how many of each are enrolled; an identity with as many or fewer is
       in the gallery only.
     seed: which ones.
+    field: what a message calls `images`.
 
   Returns:
     Example ids of the gallery and of the queries, ascending.
@@ -162,11 +163,11 @@ def gallery_and_query(
     UserError: no image is left to ask with.
   """
   if images < 1:
-    raise UserError(f"gallery: expected at least 1 image each, got {images}")
+    raise UserError(f"{field}: expected at least 1 image each, got {images}")
   place, _ = _places(labels, seed)
   if not (place >= images).any():
     raise UserError(
-      f"gallery: no identity has more than {images} images, so that none is "
+      f"{field}: no identity has more than {images} images, so that none is "
       "left to ask with"
     )
   return np.flatnonzero(place < images), np.flatnonzero(place >= images)

@@ -74,9 +74,10 @@ def with_quarter_turns(source: Source) -> Source:
       name + suffix for name in source.label_names for suffix in _SUFFIXES
     ),
   }
-  groups = getattr(source, "groups", None)
-  if groups is not None:
-    changed["groups"] = np.repeat(groups, TURNS)
+  if source.groups is not None:
+    changed["groups"] = np.repeat(source.groups, TURNS)
+  if len(source.paths):
+    changed["paths"] = [path for path in source.paths for _ in range(TURNS)]
   return dataclasses.replace(source, **changed)
 
 

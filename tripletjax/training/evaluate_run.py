@@ -34,6 +34,8 @@ from tripletjax.training.finished import (
 )
 from tripletjax.training.pairs import listed_pairs
 from tripletjax.training.protocols import measure_pairs, measure_set
+from tripletjax.training.run_folder import read_image_shape
+from tripletjax.training.splits import of_another_set
 
 Summary = dict[str, Any]
 Say = Callable[[str], None]
@@ -43,9 +45,11 @@ def evaluate_run(
   workdir: str | Path,
   *,
   data_dir: str | Path = "data",
+  data: str | None = None,
   split: str = "eval",
   gallery: str | None = None,
   query: str | None = None,
+  gallery_images: int | None = None,
   pairs: str | None = None,
   output: str | Path | None = None,
   baselines: bool = True,
@@ -58,9 +62,13 @@ def evaluate_run(
   Args:
     workdir: the run's folder.
     data_dir: folder of the prepared data sets.
+    data: another prepared set than the run's; its images are brought to the
+      size and channels that the run trained on.
     split: "eval" or "train", the config's, or a TFDS split expression.
     gallery: a split that is searched, by the images of `query`.
     query: a split; together with `gallery`.
+    gallery_images: so many images of each identity of `split`, drawn by the
+      run's seed, are searched by all others.
     pairs: a file of pairs in LFW's format; then only they are measured.
     output: folder for `summary.json` and arrays; `<workdir>/evaluation`.
     baselines: whether raw pixels and an untrained network are measured too.
@@ -81,39 +89,51 @@ def evaluate_run(
     raise UserError("--gallery and --query: expected both or neither, got one")
   if pairs is not None and gallery is not None:
     raise UserError("--pairs: expected no --gallery and --query beside it")
+  if gallery_images is not None and (pairs or gallery):
+    raise UserError(
+      "--gallery_images: expected no --pairs, --gallery or --query beside it"
+    )
   run = load_run(workdir)
   settings = run_settings(run.config, **protocols)
+  config = run.config
+  if data is not None:
+    config = of_another_set(config, data, read_image_shape(run.workdir))
   devices = parallel.local_devices() if devices is None else devices
   output = Path(output or Path(workdir) / "evaluation")
   if pairs is not None:
-    data = open_pairs(run.config, Path(data_dir), split, pairs)
+    evaluated = open_pairs(config, Path(data_dir), split, pairs)
   elif gallery is not None and query is not None:
-    data = open_gallery(run.config, Path(data_dir), gallery, query)
+    evaluated = open_gallery(config, Path(data_dir), gallery, query)
   else:
-    data = open_set(run.config, Path(data_dir), split)
-  if data.pairs is None:
-    settings = check_set(data.labelled, settings, data.name)
+    evaluated = open_set(
+      config, Path(data_dir), split, gallery_images=gallery_images
+    )
+  if evaluated.pairs is None:
+    settings = check_set(evaluated.labelled, settings, evaluated.name)
+  if data is not None:
+    evaluated = evaluated._replace(name=f"{data} {evaluated.name}")
+  identities = len(np.unique(evaluated.labelled.labels))
   say(
-    f"{run.workdir}, step {run.step}; {data.name}: {len(data.source):,} images "
-    f"of {len(np.unique(data.labelled.labels)):,} identities; "
+    f"{run.workdir}, step {run.step}; {evaluated.name}: "
+    f"{len(evaluated.source):,} images of {identities:,} identities; "
     f"{parallel.describe_devices(devices)}"
   )
-  spaces = _embed(run, data.source, devices, baselines=baselines)
+  spaces = _embed(run, evaluated.source, devices, baselines=baselines)
   scores = {
-    name: _measure(space, data, settings) for name, space in spaces.items()
+    name: _measure(space, evaluated, settings) for name, space in spaces.items()
   }
   summary: Summary = {
     "step": run.step,
-    "split": data.name,
-    "images": len(data.source),
-    "identities": len(np.unique(data.labelled.labels)),
+    "split": evaluated.name,
+    "images": len(evaluated.source),
+    "identities": identities,
     "distance": {name: space.distance for name, space in spaces.items()},
     **scores,
-    "not_measurable": explain(scores, data.labelled, settings),
+    "not_measurable": explain(scores, evaluated.labelled, settings),
   }
   try:
     output.mkdir(parents=True, exist_ok=True)
-    save_arrays(output, data, spaces, scores, settings)
+    save_arrays(output, evaluated, spaces, scores, settings)
     writers.write_json(output / "summary.json", summary)
   except OSError as error:
     raise UserError(

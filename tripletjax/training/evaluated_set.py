@@ -10,12 +10,11 @@ from ml_collections import ConfigDict
 
 from tripletjax.data.caching import hold
 from tripletjax.data.pairs import read_pairs
-from tripletjax.data.sources import Source, open_source
+from tripletjax.data.sources import Source
+from tripletjax.data.splits import gallery_and_query
 from tripletjax.errors import UserError
 from tripletjax.training.evaluation_settings import Labelled
-
-# What --split may be called beside an expression -> the config's field.
-NAMED = {"eval": "eval_split", "train": "train_split"}
+from tripletjax.training.splits import describe_part, open_part
 
 
 class Listed(NamedTuple):
@@ -61,19 +60,40 @@ class _Chained:
     return self._parts[self._part[index]][int(self._index[index])]
 
 
-def open_set(config: ConfigDict, data_dir: Path, split: str) -> EvaluatedSet:
-  """A split whose images ask for each other.
+def open_set(
+  config: ConfigDict,
+  data_dir: Path,
+  split: str,
+  *,
+  gallery_images: int | None = None,
+) -> EvaluatedSet:
+  """A split whose images ask for each other, or the rest for some of each.
+
+  Args:
+    config: the run's.
+    data_dir: folder of the prepared data sets.
+    split: "eval", "train" or a split expression.
+    gallery_images: how many of each identity are searched by all others; None
+      searches all images by all others.
 
   Raises:
-    UserError: there is no such split, or it can't be read.
+    UserError: there is no such split, it can't be read, or nothing is left to
+      ask with.
   """
-  source = _open(config, data_dir, split, "--split")
+  source = open_part(config, data_dir, split, field="--split")
   source = hold(source, where=config.data.cache).source
-  return EvaluatedSet(
-    expression(config, split),
-    source,
-    Labelled(labels=source.labels, groups=_groups(source)),
-  )
+  name = describe_part(config, split)
+  labelled = Labelled(labels=source.labels, groups=source.groups)
+  if gallery_images is not None:
+    gallery, query = gallery_and_query(
+      source.labels,
+      images=gallery_images,
+      seed=config.seed,
+      field="--gallery_images",
+    )
+    labelled = labelled._replace(gallery=gallery, query=query)
+    name = f"{name}, {gallery_images} of each identity searched by the rest"
+  return EvaluatedSet(name, source, labelled)
 
 
 def open_gallery(
@@ -85,8 +105,8 @@ def open_gallery(
     UserError: there is no such split, or their images differ in shape.
   """
   parts = [
-    _open(config, data_dir, gallery, "--gallery"),
-    _open(config, data_dir, query, "--query"),
+    open_part(config, data_dir, gallery, field="--gallery"),
+    open_part(config, data_dir, query, field="--query"),
   ]
   shapes = [part.image_shape for part in parts]
   if shapes[0] != shapes[1]:
@@ -108,7 +128,7 @@ def open_gallery(
     image_shape=shapes[0],
   )
   source = hold(source, where=config.data.cache).source
-  shown = [expression(config, split) for split in (query, gallery)]
+  shown = [describe_part(config, split) for split in (query, gallery)]
   return EvaluatedSet(
     f"{shown[0]} in {shown[1]}",
     source,
@@ -129,7 +149,7 @@ def open_pairs(
     UserError: the file can't be read or names an image that isn't there, or
       all its pairs are of one kind.
   """
-  whole = _open(config, data_dir, split, "--split")
+  whole = open_part(config, data_dir, split, field="--split")
   first, second, is_same, fold = read_pairs(path, whole)
   if is_same.all() or not is_same.any():
     kind = "same" if is_same.all() else "different"
@@ -144,29 +164,10 @@ def open_pairs(
     label_names=whole.label_names,
     image_shape=whole.image_shape,
   )
+  asked = f"{len(first):,} pairs of {Path(path).name}"
   return EvaluatedSet(
-    f"{expression(config, split)}, {len(first):,} pairs of {Path(path).name}",
+    f"{describe_part(config, split)}, {asked}",
     source,
     Labelled(labels=source.labels),
     Listed(first, second, np.asarray(is_same, bool), np.asarray(fold)),
   )
-
-
-def expression(config: ConfigDict, split: str) -> str:
-  """The TFDS split expression that `--split` means."""
-  return config.data[NAMED[split]] if split in NAMED else split
-
-
-def _open(config: ConfigDict, data_dir: Path, split: str, flag: str) -> Source:
-  return open_source(
-    config.data.name,
-    data_dir=data_dir,
-    split=expression(config, split),
-    image_key=config.data.image_key,
-    label_key=config.data.label_key,
-    split_field=flag,
-  )
-
-
-def _groups(source: Source) -> np.ndarray | None:
-  return getattr(source, "groups", None)

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from tripletjax import checkpoint
 from tripletjax.errors import UserError
-from tripletjax.training import objective, parallel
+from tripletjax.training import objective, parallel, splits
 from tripletjax.training.state import TrainState, create_state
 
 # Fields without which a run can't be used.
@@ -96,6 +96,8 @@ def read_config(workdir: Path) -> ConfigDict:
           "config.json of a run"
         )
       node = node[name]
+  with config.unlocked():
+    config.data.update({**splits.DEFAULTS, **config.data})
   return config
 
 

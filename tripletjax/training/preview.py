@@ -14,7 +14,8 @@ from tripletjax.data.augment import AUGMENTATIONS
 from tripletjax.data.pipeline import load_batch
 from tripletjax.errors import UserError
 from tripletjax.training import objective, parallel
-from tripletjax.training.setup import make_sampler, open_train
+from tripletjax.training.setup import hold_train, make_sampler
+from tripletjax.training.splits import describe_part, open_part
 from tripletjax.training.step import network_input, step_keys
 
 
@@ -69,7 +70,8 @@ def preview(
   config = config.copy_and_resolve_references()
   config.data.cache = "none"
   devices = parallel.local_devices()[:1]
-  source = open_train(config, data_dir, devices).source
+  source = open_part(config, data_dir, "train")
+  source = hold_train(config, source, devices).source
   sampler = make_sampler(config, source)
   batch = load_batch(source, sampler[step])
   shape = (sampler.identities, sampler.images, *source.image_shape)
@@ -114,7 +116,7 @@ def _title(config: ConfigDict, step: int, only: Sequence[str] | None) -> str:
     for name, values in chosen.items()
   )
   return (
-    f"{config.data.name} {config.data.train_split}, step {step}: "
+    f"{config.data.name} {describe_part(config, 'train')}, step {step}: "
     f"{config.batch.identities} identities x {config.batch.images} images\n"
     f"{said or 'without augmentation'}"
   )

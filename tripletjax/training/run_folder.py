@@ -8,6 +8,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from tripletjax.data.sources import Source, identity_counts
 from tripletjax.errors import UserError
 from tripletjax.writers import write_json
 
@@ -36,6 +37,35 @@ def claim(workdir: Path, config: ConfigDict) -> None:
       f"--workdir: {workdir} holds a run with {field} = {theirs_value!r}, not "
       f"{ours_value!r}; choose another folder, or the same config"
     )
+
+
+def note_data(workdir: Path, source: Source) -> None:
+  """Writes `data.json`: what a finished run must know of its images."""
+  counts = identity_counts(source.labels)
+  write_json(
+    workdir / "data.json",
+    {
+      "image_shape": list(source.image_shape),
+      "images": counts.images,
+      "identities": counts.identities,
+    },
+  )
+
+
+def read_image_shape(workdir: Path) -> tuple[int, int, int] | None:
+  """`(H, W, C)` of the images of a run; None of one that didn't note it.
+
+  Raises:
+    UserError: `data.json` is broken.
+  """
+  path = workdir / "data.json"
+  if not path.exists():
+    return None
+  try:
+    height, width, channels = json.loads(path.read_text())["image_shape"]
+    return int(height), int(width), int(channels)
+  except (OSError, KeyError, TypeError, ValueError) as error:
+    raise UserError(f"--workdir: {path} can't be read: {error}") from error
 
 
 def _differences(ours: Any, theirs: Any, field: str = "") -> list[tuple]:

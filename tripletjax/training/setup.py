@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from tripletjax.data.caching import Held, free_memory, hold
 from tripletjax.data.pipeline import batches
 from tripletjax.data.sampling import PKSampler, pk_sampler
-from tripletjax.data.sources import Source, identity_counts, open_source
+from tripletjax.data.sources import Source, identity_counts
 from tripletjax.data.turns import QuarterTurns, with_quarter_turns
 from tripletjax.errors import UserError
 from tripletjax.training import objective, parallel, run_folder
@@ -23,6 +23,7 @@ from tripletjax.training.evaluation import (
   make_embed,
   make_measure,
 )
+from tripletjax.training.splits import describe_part, open_parts
 from tripletjax.training.step import make_train_step
 
 
@@ -88,16 +89,15 @@ def prepare_run(
   parallel.check_divisible(
     config.evaluation.batch_size, "evaluation.batch_size", len(devices)
   )
-  held = open_train(config, data_dir, devices)
+  train_part, eval_part = open_parts(config, data_dir)
+  held = hold_train(config, train_part, devices)
   train_source = held.source
-  held_eval = hold(
-    _open(config, data_dir, "eval_split"), where=config.data.cache
-  )
+  held_eval = hold(eval_part, where=config.data.cache)
   eval_source = held_eval.source
   if max(config.evaluation.ks) >= len(eval_source):
     raise UserError(
-      f"evaluation.ks: expected ranks below the {len(eval_source)} images of "
-      f"{config.data.eval_split}, got {max(config.evaluation.ks)}"
+      f"evaluation.ks: expected ranks below the {len(eval_source)} images "
+      f"{describe_part(config, 'eval')}, got {max(config.evaluation.ks)}"
     )
   sampler = make_sampler(config, train_source)
   schedule = make_schedule(config, sampler.batches_per_epoch)
@@ -111,6 +111,7 @@ def prepare_run(
       "identities are never drawn"
     )
   run_folder.claim(workdir, config)
+  run_folder.note_data(workdir, train_source)
   train_step = make_train_step(
     objective.make_loss(
       config,
@@ -129,9 +130,17 @@ def prepare_run(
     sampler=sampler,
     devices=devices,
     train_step=parallel.data_parallel(
-      train_step, devices, replicated=(2, 3), donate=(0,)
+      train_step,
+      devices,
+      replicated=(2, 3),
+      donate=(0,),
+      backend=config.parallel.backend,
     ),
-    embed=make_embed(devices, batch_size=config.evaluation.batch_size),
+    embed=make_embed(
+      devices,
+      batch_size=config.evaluation.batch_size,
+      backend=config.parallel.backend,
+    ),
     measure=make_measure(config, eval_source),
     table=place_table(held, devices),
     say=say,
@@ -168,11 +177,10 @@ def make_schedule(config: ConfigDict, batches_per_epoch: int) -> Schedule:
   )
 
 
-def open_train(
-  config: ConfigDict, data_dir: Path, devices: parallel.Devices
+def hold_train(
+  config: ConfigDict, source: Source, devices: parallel.Devices
 ) -> Held:
   """The images to train on, held where the config says."""
-  source = _open(config, data_dir, "train_split")
   free = parallel.free_memory(devices)
   if free is None:  # the devices of a CPU share its memory
     free = free_memory() // len(devices)
@@ -203,30 +211,20 @@ def make_sampler(config: ConfigDict, source: Source) -> PKSampler:
     identities=config.batch.identities,
     images=config.batch.images,
     seed=config.seed,
-    groups=getattr(source, "groups", None),
+    groups=source.groups,
     within=config.batch.within,
     weights=config.batch.weights,
-  )
-
-
-def _open(config: ConfigDict, data_dir: Path, field: str) -> Source:
-  return open_source(
-    config.data.name,
-    data_dir=data_dir,
-    split=config.data[field],
-    image_key=config.data.image_key,
-    label_key=config.data.label_key,
-    split_field=f"data.{field}",
   )
 
 
 def _describe_data(
   config: ConfigDict, train: Source, evaluation: Source, schedule: Schedule
 ) -> Iterator[str]:
-  for role, split, source in (
-    ("train", config.data.train_split, train),
-    ("evaluate", config.data.eval_split, evaluation),
+  for role, part, source in (
+    ("train", "train", train),
+    ("evaluate", "eval", evaluation),
   ):
+    split = describe_part(config, part)
     counts = identity_counts(source.labels)
     yield (
       f"{role}: {config.data.name} {split}: {counts.images:,} images of "

@@ -1,0 +1,146 @@
+"""How a config divides a set into what it trains on and what it evaluates."""
+
+import numpy as np
+import pytest
+from prepared_sets import example, write_set
+
+from configs import digits
+from tripletjax.errors import UserError
+from tripletjax.training.splits import describe_part, open_part, open_parts
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+  """42 images: 7 alphabets of 2 characters of 3 images."""
+  root = tmp_path_factory.mktemp("sets")
+  write_set(root, "mine", {"train": [example(number) for number in range(42)]})
+  return root
+
+
+def config(**changes):
+  config = digits.get_config()
+  config.data.name = "mine"
+  config.data.train_split = "train"
+  config.data.eval_split = ""
+  for field, value in changes.items():
+    config.data[field] = value
+  return config
+
+
+def numbers(source):
+  return [int(source[index][0, 0, 0]) for index in range(len(source))]
+
+
+@pytest.mark.parametrize("split_by", ["identity", "group", "image"])
+@pytest.mark.parametrize("drawn", [{"split_fraction": 0.3}, {"split_folds": 3}])
+def test_parts_are_disjoint_and_whole(folder, split_by, drawn):
+  divided = config(split_by=split_by, split_seed=4, **drawn)
+  train, evaluated = open_parts(divided, folder)
+  assert sorted(numbers(train) + numbers(evaluated)) == list(range(42))
+  size = {"identity": 3, "group": 6, "image": 1}[split_by]
+  assert {number // size for number in numbers(train)}.isdisjoint(
+    number // size for number in numbers(evaluated)
+  )
+  for part, source in (("train", train), ("eval", evaluated)):
+    again = open_part(divided, folder, part)
+    assert numbers(again) == numbers(source)
+    expected = [example(number)["path"] for number in numbers(source)]
+    assert list(again.paths) == expected
+
+
+def test_folds_hold_each_identity_out_once(folder):
+  held = [
+    open_part(
+      config(split_by="identity", split_folds=4, split_fold=fold),
+      folder,
+      "eval",
+    ).label_names
+    for fold in range(4)
+  ]
+  assert [len(names) for names in held] == [4, 4, 3, 3]
+  assert len({name for names in held for name in names}) == 14
+
+
+def test_named_groups_and_identities_are_held_out(folder, tmp_path):
+  file = tmp_path / "held.txt"
+  file.write_text("B\n\n D \n")
+  for chosen in ({"split_names": ("B", "D")}, {"split_file": str(file)}):
+    part = open_part(config(split_by="group", **chosen), folder, "eval")
+    assert part.group_names == ("B", "D")
+    assert numbers(part) == [*range(6, 12), *range(18, 24)]
+  one = config(split_by="identity", split_names=("C/c1",))
+  assert numbers(open_part(one, folder, "eval")) == [15, 16, 17]
+
+
+def test_an_expression_is_opened_as_it_is(folder):
+  divided = config(split_by="group")
+  assert numbers(open_part(divided, folder, "train[:4]")) == [0, 1, 2, 3]
+
+
+def test_parts_in_words():
+  assert describe_part(config(eval_split="test"), "eval") == "test"
+  assert describe_part(config(split_by="group"), "eval") == (
+    "held out of train (group: 20%, seed 0)"
+  )
+  folds = config(split_by="identity", split_folds=5, split_fold=2)
+  assert describe_part(folds, "train") == (
+    "kept from train (identity: fold 2 of 5, seed 0)"
+  )
+  assert describe_part(folds, "all") == "all"
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"split_by": "label"}, "data.split_by: expected one of identity, group"),
+    (
+      {"split_by": "group", "eval_split": "train"},
+      "data.eval_split: expected nothing, since data.split_by",
+    ),
+    (
+      {"split_by": "image", "split_names": ("A/c0",)},
+      "data.split_by: expected identity or group where they are named",
+    ),
+    (
+      {"split_by": "group", "split_names": ("Z",)},
+      "data.split_names: 'Z' is no identity and no group; there are A, B, C",
+    ),
+    ({"split_by": "group", "split_file": "/none"}, "can't read /none: "),
+    (
+      {"split_by": "group", "split_file": "/none", "split_names": ("A",)},
+      "data.split_file: expected nothing beside data.split_names",
+    ),
+    (
+      {"split_by": "identity", "split_fraction": 1.0},
+      "data.split_fraction: expected between 0 and 1, got 1.0",
+    ),
+    (
+      {"split_by": "identity", "split_folds": 15},
+      "data.split_by: expected at least 15 to divide, got 14",
+    ),
+    (
+      {"split_by": "identity", "split_folds": 2, "split_fold": 2},
+      "data.split_fold: expected 0 to 1",
+    ),
+  ],
+)
+def test_mistakes_are_named(folder, changes, message):
+  with pytest.raises(UserError, match=message):
+    open_parts(config(**changes), folder)
+
+
+def test_a_set_without_groups_says_so(tmp_path):
+  from tensorflow_datasets import features
+
+  kept = features.FeaturesDict(
+    {"image": features.Image(shape=(6, 6, 1)), "label": features.Text()}
+  )
+  examples = [
+    {key: example(number)[key] for key in kept} for number in (0, 3, 6)
+  ]
+  write_set(tmp_path, "mine", {"train": examples}, features=kept)
+  with pytest.raises(UserError, match="mine has no groups; name their feature"):
+    open_parts(config(split_by="group"), tmp_path)
+  train, evaluated = open_parts(config(split_by="identity"), tmp_path)
+  assert np.array_equal(train.labels, [0, 1])
+  assert (len(evaluated), evaluated.groups, evaluated.paths) == (1, None, ())
