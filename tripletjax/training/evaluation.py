@@ -20,9 +20,13 @@ EmbedFn = Callable[[TrainState, Source], np.ndarray]
 MeasureFn = Callable[[np.ndarray, str], dict[str, float]]
 
 
-def make_embed(devices: parallel.Devices, *, batch_size: int) -> EmbedFn:
+def make_embed(
+  devices: parallel.Devices, *, batch_size: int, backend: str = "pmap"
+) -> EmbedFn:
   """Embeds whole splits on all devices; compiles once."""
-  embed_step = parallel.data_parallel(make_embed_step(), devices)
+  embed_step = parallel.data_parallel(
+    make_embed_step(), devices, backend=backend
+  )
 
   def embed(state: TrainState, source: Source) -> np.ndarray:
     parts = []

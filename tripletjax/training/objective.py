@@ -22,6 +22,7 @@ from tripletjax.losses import LOSSES
 from tripletjax.miners import MINERS, capped, curriculum
 from tripletjax.models import MODELS
 from tripletjax.reductions import REDUCTIONS
+from tripletjax.training.parallel import BACKENDS
 from tripletjax.training.step import AugmentFn, LossFn
 from tripletjax.types import MinerFn
 
@@ -31,6 +32,7 @@ CHOICES: Mapping[str, Mapping[str, Any]] = {
   "loss.distance": DISTANCES,
   "loss.reduction": REDUCTIONS,
   "model.name": MODELS,
+  "parallel.backend": BACKENDS,
   "data.cache": dict.fromkeys(PLACES),
   "batch.within": dict.fromkeys(WITHIN),
   "batch.weights": WEIGHTS,
