@@ -26,6 +26,7 @@ TEXTS = {
     ("split", "eval", "The config's eval or train, or a split expression."),
     ("gallery", None, "Split that --query is searched in; not --split then."),
     ("query", None, "Split that is searched for in --gallery."),
+    ("cameras", None, "Expression that finds the camera in a path: _c(.)"),
     ("pairs", None, "Pairs of --split in LFW's format; only they count then."),
   )
 }
@@ -70,23 +71,22 @@ def main(argv: Sequence[str]) -> None:
   } | {name: flag.value for name, flag in COUNTS.items()}
   protocols["cluster_threshold"] = CLUSTERS.value
   texts: dict[str, Any] = {name: flag.value for name, flag in TEXTS.items()}
-  workdir = Path(WORKDIR.value)
-  output = texts["output"] = Path(texts["output"] or workdir / "evaluation")
+  texts["output"] = Path(texts["output"] or f"{WORKDIR.value}/evaluation")
   # Imported here, so that --help and a wrong flag answer at once.
   from tripletjax.report.evaluation import draw_evaluation
   from tripletjax.report.scores import scores_table
   from tripletjax.training.evaluate_run import evaluate_run
 
   summary = evaluate_run(
-    workdir,
+    WORKDIR.value,
     baselines=BASELINES.value,
     say=print,
     **texts,
     **protocols,
   )
   print(f"\n{scores_table(summary)}\n")
-  pictures = draw_evaluation(output) if PICTURES.value else []
-  print(output / "summary.json", *pictures, sep="\n")
+  pictures = draw_evaluation(texts["output"]) if PICTURES.value else []
+  print(texts["output"] / "summary.json", *pictures, sep="\n")
 
 
 def _number(name: str, kind: Callable[[str], Any], text: str) -> Any:

@@ -342,6 +342,75 @@ def test_some_images_of_each_identity_are_searched_by_the_rest(
   assert summary["split"].endswith("2 of each identity searched by the rest")
 
 
+def market_like(folder):
+  """24 images, two of each of 4 identities by each of 3 cameras."""
+  rng = np.random.default_rng(1)
+  examples = [
+    {
+      "image": prepared_sets.encode(rng.integers(0, 255, (32, 32), np.uint8)),
+      "label": f"{number // 6:04d}",
+      "group": "",
+      "path": f"{number // 6:04d}_c{number // 2 % 3 + 1}s1_{number:06d}.png",
+    }
+    for number in range(24)
+  ]
+  prepared_sets.write_set(folder, "market", {"train": examples})
+
+
+def average_precision(distances, labels, cameras, query):
+  """Of one query, by the definition; None where nothing matches."""
+  order = sorted(range(len(labels)), key=lambda i: (distances[i], i))
+  order = [
+    i
+    for i in order
+    if i != query
+    and not (labels[i] == labels[query] and cameras[i] == cameras[query])
+  ]
+  hits = [labels[i] == labels[query] for i in order]
+  at = [rank for rank, hit in enumerate(hits, start=1) if hit]
+  return np.mean([(n + 1) / rank for n, rank in enumerate(at)])
+
+
+@pytest.mark.parametrize("searched", [{}, {"gallery": "all", "query": "all"}])
+def test_images_of_the_same_camera_do_not_match(trained, tmp_path, searched):
+  market_like(tmp_path)
+  summary = evaluate_run(
+    trained[0],
+    data_dir=tmp_path,
+    data="market",
+    split="all",
+    cameras=r"_c(\d)",
+    metrics=("retrieval",),
+    ks=(1,),
+    baselines=False,
+    output=tmp_path,
+    **searched,
+  )
+  with np.load(tmp_path / "embeddings.npz") as arrays:
+    x = arrays["embeddings"].astype(float)[-24:]
+  labels, cameras = np.arange(24) // 6, np.arange(24) // 2 % 3
+  distances = ((x[:, None] - x) ** 2).sum(-1)
+  expected = [
+    average_precision(distances[query], labels, cameras, query)
+    for query in range(24)
+  ]
+  assert summary["trained"]["map"] == pytest.approx(np.mean(expected))
+
+
+@pytest.mark.parametrize(
+  ("pattern", "message"),
+  [
+    ("_c(", "--cameras: '_c\\(': "),
+    ("_c.", "--cameras: expected an expression with one group"),
+    ("_k(.)", "--cameras: '_k\\(.\\)' isn't found in 0000_c1s1_000000.png"),
+  ],
+)
+def test_cameras_that_cannot_be_read(trained, tmp_path, pattern, message):
+  market_like(tmp_path)
+  with pytest.raises(UserError, match=message):
+    evaluate_run(trained[0], data_dir=tmp_path, data="market", cameras=pattern)
+
+
 def test_another_set_is_brought_to_the_size_of_the_run(trained, tmp_path):
   examples = [
     prepared_sets.example(number, shape=(20 + number, 24))

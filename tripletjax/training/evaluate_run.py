@@ -50,6 +50,7 @@ def evaluate_run(
   gallery: str | None = None,
   query: str | None = None,
   gallery_images: int | None = None,
+  cameras: str | None = None,
   pairs: str | None = None,
   output: str | Path | None = None,
   baselines: bool = True,
@@ -69,6 +70,8 @@ def evaluate_run(
     query: a split; together with `gallery`.
     gallery_images: so many images of each identity of `split`, drawn by the
       run's seed, are searched by all others.
+    cameras: a regular expression that finds the camera in an image's path; an
+      image of the query's own camera isn't its match.
     pairs: a file of pairs in LFW's format; then only they are measured.
     output: folder for `summary.json` and arrays; `<workdir>/evaluation`.
     baselines: whether raw pixels and an untrained network are measured too.
@@ -103,10 +106,16 @@ def evaluate_run(
   if pairs is not None:
     evaluated = open_pairs(config, Path(data_dir), split, pairs)
   elif gallery is not None and query is not None:
-    evaluated = open_gallery(config, Path(data_dir), gallery, query)
+    evaluated = open_gallery(
+      config, Path(data_dir), gallery, query, cameras=cameras
+    )
   else:
     evaluated = open_set(
-      config, Path(data_dir), split, gallery_images=gallery_images
+      config,
+      Path(data_dir),
+      split,
+      gallery_images=gallery_images,
+      cameras=cameras,
     )
   if evaluated.pairs is None:
     settings = check_set(evaluated.labelled, settings, evaluated.name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,6 +68,7 @@ def open_set(
   split: str,
   *,
   gallery_images: int | None = None,
+  cameras: str | None = None,
 ) -> EvaluatedSet:
   """A split whose images ask for each other, or the rest for some of each.
 
@@ -75,6 +78,7 @@ def open_set(
     split: "eval", "train" or a split expression.
     gallery_images: how many of each identity are searched by all others; None
       searches all images by all others.
+    cameras: see `read_cameras`.
 
   Raises:
     UserError: there is no such split, it can't be read, or nothing is left to
@@ -83,7 +87,11 @@ def open_set(
   source = open_part(config, data_dir, split, field="--split")
   source = hold(source, where=config.data.cache).source
   name = describe_part(config, split)
-  labelled = Labelled(labels=source.labels, groups=source.groups)
+  labelled = Labelled(
+    labels=source.labels,
+    groups=source.groups,
+    cameras=read_cameras(source.paths, cameras),
+  )
   if gallery_images is not None:
     gallery, query = gallery_and_query(
       source.labels,
@@ -97,9 +105,16 @@ def open_set(
 
 
 def open_gallery(
-  config: ConfigDict, data_dir: Path, gallery: str, query: str
+  config: ConfigDict,
+  data_dir: Path,
+  gallery: str,
+  query: str,
+  *,
+  cameras: str | None = None,
 ) -> EvaluatedSet:
   """Two splits: the images of `query` ask for those of `gallery`.
+
+  An image of both, by its path, isn't its own match.
 
   Raises:
     UserError: there is no such split, or their images differ in shape.
@@ -120,6 +135,10 @@ def open_gallery(
     return_inverse=True,
   )
   sizes = [len(part) for part in parts]
+  paths = [path for part in parts for path in part.paths]
+  ids = None
+  if len(paths) == len(labels):
+    ids = np.unique(paths, return_inverse=True)[1].reshape(-1)
   images = _Chained([(part.images, np.arange(len(part))) for part in parts])
   source = Source(
     images=images,
@@ -136,8 +155,51 @@ def open_gallery(
       labels=source.labels,
       gallery=np.arange(sizes[0]),
       query=sizes[0] + np.arange(sizes[1]),
+      cameras=read_cameras(paths, cameras),
+      ids=ids,
     ),
   )
+
+
+def read_cameras(
+  paths: Sequence[str], pattern: str | None
+) -> np.ndarray | None:
+  r"""The camera of each image, as its path says: integer, `[N]`.
+
+  Args:
+    paths: of the images.
+    pattern: a regular expression with one group, such as `_c(\d)` for
+      Market-1501's `0002_c1s1_000451_03.jpg`; None where cameras don't count.
+
+  Raises:
+    UserError: it is no such expression, or a path doesn't match.
+
+  >>> read_cameras(["a_c1s1.jpg", "a_c3s1.jpg", "b_c1s2.jpg"], r"_c(\d)")
+  array([0, 1, 0])
+  """
+  if pattern is None:
+    return None
+  try:
+    compiled = re.compile(pattern)
+  except re.error as error:
+    raise UserError(f"--cameras: {pattern!r}: {error}") from error
+  if compiled.groups != 1:
+    raise UserError(
+      "--cameras: expected an expression with one group, such as '_c(\\d)', "
+      f"got {pattern!r}"
+    )
+  if not len(paths):
+    raise UserError(
+      "--cameras: this data set doesn't say the names of its files; prepare it "
+      "from a folder of images"
+    )
+  found = []
+  for path in paths:
+    match = compiled.search(path)
+    if not match:
+      raise UserError(f"--cameras: {pattern!r} isn't found in {path}")
+    found.append(match[1])
+  return np.unique(found, return_inverse=True)[1].reshape(-1)
 
 
 def open_pairs(

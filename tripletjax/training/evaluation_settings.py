@@ -59,12 +59,18 @@ class Labelled(NamedTuple):
       image asks all others.
     query: where the queries stand, `[Q]`, or None.
     groups: such as the alphabet of each, `[N]`, integer, or None.
+    cameras: the camera that took each, `[N]`, integer, or None; retrieval looks
+      for matches of other cameras only.
+    ids: of the images, `[N]`, integer, or None; one that is in the gallery and
+      among the queries isn't its own match.
   """
 
   labels: np.ndarray
   gallery: np.ndarray | None = None
   query: np.ndarray | None = None
   groups: np.ndarray | None = None
+  cameras: np.ndarray | None = None
+  ids: np.ndarray | None = None
 
 
 def check_set(data: Labelled, settings: Settings, name: str) -> Settings:

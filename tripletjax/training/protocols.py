@@ -54,9 +54,15 @@ def _retrieval(
 ) -> Scores:
   query, labels = embeddings, data.labels
   gallery: tuple[np.ndarray, ...] = ()
+  keys = {"cameras": data.cameras, "ids": data.ids}
+  keywords = {f"query_{key}": array for key, array in keys.items()}
   if data.gallery is not None:
     gallery = (embeddings[data.gallery], labels[data.gallery])
     query, labels = query[data.query], labels[data.query]
+    for key, array in keys.items():
+      if array is not None:
+        keywords[f"query_{key}"] = array[data.query]
+        keywords[f"gallery_{key}"] = array[data.gallery]
   return METRICS["retrieval"](
     query,
     labels,
@@ -65,6 +71,7 @@ def _retrieval(
     ks=settings.ks,
     resamples=settings.resamples,
     seed=settings.seed,
+    **keywords,
   )
 
 
