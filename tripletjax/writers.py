@@ -88,13 +88,15 @@ def write_text(path: Path, text: str) -> None:
   os.replace(temporary, path)
 
 
-def progress_bar(total: int, *, start: int) -> tqdm:
-  """The bar of a training, in steps; seldom redrawn where nobody watches."""
+def progress_bar(
+  total: int, start: int, *, desc: str = "train", unit: str = "step"
+) -> tqdm:
+  """The bar of a job, in units; seldom redrawn where nobody watches."""
   return tqdm(
     total=total,
     initial=start,
-    unit="step",
-    desc="train",
+    unit=unit,
+    desc=desc,
     dynamic_ncols=True,
     mininterval=0.1 if sys.stderr.isatty() else 10,
   )
