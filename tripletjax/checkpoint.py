@@ -61,7 +61,8 @@ def restore_network(directory: Path) -> tuple[int, dict[str, Any]]:
   host, so that neither the data nor the devices of the training are needed.
 
   Returns:
-    The step, and `params` and `batch_stats` as nested dicts of NumPy arrays.
+    The step, and `params` and `batch_stats` as nested dicts of NumPy arrays:
+    the averaged ones, where the run averaged its weights.
 
   Raises:
     UserError: there is no checkpoint, or it can't be read.
@@ -80,8 +81,10 @@ def restore_network(directory: Path) -> tuple[int, dict[str, Any]]:
     with contextlib.closing(ocp.PyTreeCheckpointHandler()) as reader:
       saved = reader.metadata(path).tree
       # The optimizer's moments, twice as large, stay where they are.
-      wanted = {name: saved[name] for name in ("params", "batch_stats")}
-      return step, reader.restore(
+      network = saved.get("average") or saved
+      wanted = {name: network[name] for name in ("params", "batch_stats")}
+      wanted = wanted if network is saved else {"average": wanted}
+      restored = reader.restore(
         path,
         args=ocp.args.PyTreeRestore(
           wanted,
@@ -91,6 +94,7 @@ def restore_network(directory: Path) -> tuple[int, dict[str, Any]]:
           partial_restore=True,
         ),
       )
+      return step, restored.get("average", restored)
   except (OSError, ValueError, KeyError) as error:
     raise UserError(
       f"--workdir: the checkpoint {path.parent} can't be read: "

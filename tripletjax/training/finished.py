@@ -24,6 +24,13 @@ NEEDED = (
   "loss.distance",
   "evaluation.batch_size",
 )
+# Fields of the network that came later, as runs of before had them.
+MODEL_DEFAULTS = {
+  "norm": "batch",
+  "dropout": 0.0,
+  "dtype": "float32",
+  "remat": False,
+}
 
 
 class FinishedRun(NamedTuple):
@@ -98,6 +105,7 @@ def read_config(workdir: Path) -> ConfigDict:
       node = node[name]
   with config.unlocked():
     config.data.update({**splits.DEFAULTS, **config.data})
+    config.model.update({**MODEL_DEFAULTS, **config.model})
   return config
 
 

@@ -18,6 +18,7 @@ from tripletjax.data.sampling import PKSampler
 from tripletjax.data.sources import Source
 from tripletjax.training import artifacts, objective, parallel
 from tripletjax.training.evaluation import raw_pixels
+from tripletjax.training.optimizer import make_optimizer
 from tripletjax.training.setup import Run, prepare_run
 from tripletjax.training.state import (
   TrainState,
@@ -67,7 +68,7 @@ def train_and_evaluate(
   run = prepare_run(config, workdir, Path(data_dir), devices, say)
   state = create_state(
     objective.make_model(config, axis_name=parallel.AXIS),
-    objective.make_optimizer(
+    make_optimizer(
       config,
       total_steps=run.schedule.total,
       warmup_steps=run.schedule.warmup,
@@ -75,6 +76,7 @@ def train_and_evaluate(
     image_shape=run.train_source.image_shape,
     key=jax.random.fold_in(jax.random.key(config.seed), 0),
     loss_parameters=objective.loss_parameters(config),
+    averaged=config.optimizer.ema > 0,
   )
   parameters = count_parameters(state)
   say(f"model: {config.model.name}, {parameters:,} parameters")

@@ -20,8 +20,13 @@ from tripletjax.distances import DISTANCES
 from tripletjax.errors import UserError
 from tripletjax.losses import LOSSES
 from tripletjax.miners import MINERS, capped, curriculum
-from tripletjax.models import MODELS
+from tripletjax.models import DTYPES, MODELS, NORMS
 from tripletjax.reductions import REDUCTIONS
+from tripletjax.training.optimizer import (
+  OPTIMIZERS,
+  SCHEDULES,
+  check_optimizer,
+)
 from tripletjax.training.parallel import BACKENDS
 from tripletjax.training.step import AugmentFn, LossFn
 from tripletjax.types import MinerFn
@@ -32,6 +37,10 @@ CHOICES: Mapping[str, Mapping[str, Any]] = {
   "loss.distance": DISTANCES,
   "loss.reduction": REDUCTIONS,
   "model.name": MODELS,
+  "model.norm": NORMS,
+  "model.dtype": DTYPES,
+  "optimizer.name": OPTIMIZERS,
+  "optimizer.schedule": SCHEDULES,
   "parallel.backend": BACKENDS,
   "data.cache": dict.fromkeys(PLACES),
   "batch.within": dict.fromkeys(WITHIN),
@@ -68,12 +77,16 @@ NOT_NEGATIVE = (
   "augment.translation",
   "augment.elastic",
   "augment.crop",
+  "batch.chunk",
   "optimizer.weight_decay",
+  "optimizer.clip",
 )
 
 # Probabilities, shares and factors: from 0 to this.
 AT_MOST = {
   "augment.hue": 0.5,
+  "optimizer.end": 1.0,
+  "model.dropout": 0.9,
   **dict.fromkeys(("augment.flip", "augment.grey", "augment.erasing"), 1.0),
   **dict.fromkeys(("augment.brightness", "augment.contrast"), 1.0),
   **dict.fromkeys(("augment.saturation", "augment.cutout"), 1.0),
@@ -110,6 +123,7 @@ def check_config(config: ConfigDict) -> None:
       "model.features: expected channels of one block or more, "
       f"got {tuple(features)}"
     )
+  check_optimizer(config.optimizer)
   _check_evaluation(config.evaluation)
 
 
@@ -160,6 +174,10 @@ def make_model(config: ConfigDict, *, axis_name: str) -> nn.Module:
     dimension=config.model.dimension,
     normalize=config.model.normalize,
     axis_name=axis_name,
+    norm=config.model.norm,
+    dropout=config.model.dropout,
+    dtype=DTYPES[config.model.dtype],
+    remat=config.model.remat,
   )
 
 
@@ -270,23 +288,6 @@ def augmentations(
 def run_key(config: ConfigDict) -> jax.Array:
   """The base key of all training steps."""
   return jax.random.fold_in(jax.random.key(config.seed), 1)
-
-
-def make_optimizer(
-  config: ConfigDict, *, total_steps: int, warmup_steps: int
-) -> optax.GradientTransformation:
-  """AdamW with a linear warm-up and a cosine decay to 0."""
-  schedule = optax.warmup_cosine_decay_schedule(
-    init_value=0.0,
-    peak_value=config.optimizer.learning_rate,
-    warmup_steps=warmup_steps,
-    decay_steps=max(total_steps, warmup_steps + 1),
-  )
-  return optax.adamw(
-    schedule,
-    eps=config.optimizer.epsilon,
-    weight_decay=config.optimizer.weight_decay,
-  )
 
 
 def _shown(name: str) -> str:

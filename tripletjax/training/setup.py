@@ -16,6 +16,7 @@ from tripletjax.data.sources import Source, identity_counts
 from tripletjax.data.turns import QuarterTurns, with_quarter_turns
 from tripletjax.errors import UserError
 from tripletjax.training import objective, parallel, run_folder
+from tripletjax.training.chunks import check_chunk
 from tripletjax.training.duration import to_steps
 from tripletjax.training.evaluation import (
   EmbedFn,
@@ -86,6 +87,11 @@ def prepare_run(
   parallel.check_divisible(
     batch_size, "batch.identities x batch.images", len(devices)
   )
+  check_chunk(
+    config.batch.chunk,
+    share=batch_size // len(devices),
+    norm=config.model.norm,
+  )
   parallel.check_divisible(
     config.evaluation.batch_size, "evaluation.batch_size", len(devices)
   )
@@ -120,6 +126,8 @@ def prepare_run(
     ),
     objective.make_augment(config),
     axis_name=parallel.AXIS,
+    chunk=config.batch.chunk,
+    ema=config.optimizer.ema,
   )
   return Run(
     config=config,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
+import flax
 import jax
 import jax.numpy as jnp
 import optax
@@ -16,9 +18,16 @@ LOSS = "loss"
 
 
 class TrainState(train_state.TrainState):
-  """Step, parameters and optimizer of flax, and BatchNorm's statistics."""
+  """Step, parameters and optimizer of flax, and what it has none of.
+
+  Attributes:
+    batch_stats: BatchNorm's statistics.
+    average: `params` and `batch_stats` averaged over the steps, by which the
+      network is evaluated; empty where they are as they are.
+  """
 
   batch_stats: Any
+  average: Any = flax.struct.field(default_factory=dict)
 
 
 def create_state(
@@ -28,6 +37,7 @@ def create_state(
   image_shape: tuple[int, int, int],
   key: jax.Array,
   loss_parameters: Mapping[str, float] | None = None,
+  averaged: bool = False,
 ) -> TrainState:
   """A fresh state.
 
@@ -38,6 +48,7 @@ def create_state(
     key: a PRNG key, to initialise by.
     loss_parameters: keywords of the loss that are learned too, and where they
       start; they stand beside the network's parameters, under `LOSS`.
+    averaged: whether the state has averaged weights.
   """
 
   def create(key: jax.Array) -> TrainState:
@@ -47,14 +58,51 @@ def create_state(
     if loss_parameters:
       learned = {name: jnp.float32(x) for name, x in loss_parameters.items()}
       params = {**params, LOSS: learned}
+    batch_stats = variables.get("batch_stats", {})
+    start = {"params": params, "batch_stats": batch_stats}
     return TrainState.create(
       apply_fn=model.apply,
       params=params,
-      batch_stats=variables.get("batch_stats", {}),
+      batch_stats=batch_stats,
+      average=start if averaged else {},
       tx=optimizer,
     )
 
   return jax.jit(create)(key)
+
+
+def with_average(state: TrainState, decay: float) -> TrainState:
+  """The state after a step, with what was found averaged in.
+
+  After step t the average is that of the steps i = 1 ... t by the weights
+  `decay^(t - i)`, divided by their sum, so that nothing is left of the values
+  from before the first step (as Adam corrects its moments; Kingma & Ba, 2015).
+
+  Args:
+    state: the state after a step.
+    decay: in [0, 1); the average looks back over about `1 / (1 - decay)` steps.
+  """
+  if not state.average:
+    return state
+  # The newest value's share, (1 - decay) / (1 - decay^t), safe for a decay
+  # near 1.
+  rate = math.log(decay) if decay else -math.inf
+  age = jnp.asarray(state.step, jnp.float32)
+  share = jnp.float32(math.expm1(rate)) / jnp.expm1(age * jnp.float32(rate))
+  average = jax.tree.map(
+    lambda old, new: old + share * (new - old),
+    state.average,
+    {"params": state.params, "batch_stats": state.batch_stats},
+  )
+  return state.replace(average=average)
+
+
+def evaluated(state: TrainState) -> dict[str, Any]:
+  """The variables by which a network is evaluated: the averaged, if any."""
+  return state.average or {
+    "params": state.params,
+    "batch_stats": state.batch_stats,
+  }
 
 
 def count_parameters(state: TrainState) -> int:

@@ -3,10 +3,13 @@
 The one form whose gradient equals one device's on the whole batch: each device
 takes its anchors against all gathered references, the loss is `psum(sum) /
 psum(count)` inside of what is differentiated, and the gradients are averaged.
+That holds for a gradient by the embeddings too, which is what `chunks.py`
+caches: embedding has no part in it that crosses devices.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,7 +20,13 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from tripletjax.data.turns import turn_on_device
-from tripletjax.training.state import LOSS, TrainState
+from tripletjax.training.chunks import Examples, batch_value_and_grad
+from tripletjax.training.state import (
+  LOSS,
+  TrainState,
+  evaluated,
+  with_average,
+)
 
 LossFn = Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
 AugmentFn = Callable[[jax.Array, jax.Array], jax.Array]
@@ -25,7 +34,12 @@ Batch = Mapping[str, jax.Array]
 
 
 def make_train_step(
-  loss_fn: LossFn, augment_fn: AugmentFn, *, axis_name: str
+  loss_fn: LossFn,
+  augment_fn: AugmentFn,
+  *,
+  axis_name: str,
+  chunk: int = 0,
+  ema: float = 0.0,
 ) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
   """The step of one device, to be run on all devices of `axis_name`.
 
@@ -35,6 +49,9 @@ def make_train_step(
       the state learns for it.
     augment_fn: `(images, keys)` to images.
     axis_name: the axis of devices.
+    chunk: images that a device augments and embeds at once, a divisor of its
+      share of the batch; 0 is all of them.
+    ema: decay of the averaged weights, for a state that has them.
 
   Returns:
     `(state, batch, key, margin) -> (state, metrics)`: `batch` holds this
@@ -48,18 +65,19 @@ def make_train_step(
     state: TrainState, batch: Batch, key: jax.Array, margin: jax.Array
   ) -> tuple[TrainState, dict[str, jax.Array]]:
     augment_key, miner_key = step_keys(key, state.step)
-    images = network_input(
-      batch, augment_key, augment_fn=augment_fn, axis_name=axis_name
-    )
 
-    def objective(params: Any) -> tuple[jax.Array, Any]:
+    def embed(params: Any, examples: Examples) -> tuple[jax.Array, Any]:
       embeddings, updates = state.apply_fn(
         {"params": params, "batch_stats": state.batch_stats},
-        images,
+        _augmented(batch, examples, augment_fn),
         train=True,
+        keys=_dropout_keys(examples["key"]),
         mutable=["batch_stats"],
       )
-      loss, statistics = loss_fn(
+      return embeddings, updates.get("batch_stats", {})
+
+    def loss(embeddings: jax.Array, params: Any) -> tuple[jax.Array, Any]:
+      return loss_fn(
         embeddings,
         batch["label"],
         ids=batch["id"],
@@ -69,20 +87,19 @@ def make_train_step(
         step=state.step,
         **params.get(LOSS, {}),
       )
-      return loss, (updates.get("batch_stats", {}), statistics)
 
-    (loss, (batch_stats, statistics)), gradients = jax.value_and_grad(
-      objective, has_aux=True
-    )(state.params)
+    (value, (batch_stats, statistics)), gradients = batch_value_and_grad(
+      embed, loss, chunk=chunk
+    )(state.params, _examples(batch, augment_key, axis_name))
     gradients = lax.pmean(gradients, axis_name)
     metrics = {
-      "loss": loss,
+      "loss": value,
       **state.params.get(LOSS, {}),
       **{name: x for name, x in statistics.items() if x.ndim == 0},
       "gradient_norm": optax.tree.norm(gradients),
     }
     state = state.apply_gradients(grads=gradients, batch_stats=batch_stats)
-    return state, metrics
+    return with_average(state, ema), metrics
 
   return train_step
 
@@ -108,28 +125,44 @@ def network_input(
   Returns:
     float32 `[b, H, W, C]`.
   """
-  if "table" in batch:
-    images = batch["table"][batch["row"]]
-    if "turn" in batch:
-      images = turn_on_device(images, batch["turn"])
-  else:
-    images = batch["image"]
-  count = images.shape[0]
+  return _augmented(batch, _examples(batch, key, axis_name), augment_fn)
+
+
+def _examples(batch: Batch, key: jax.Array, axis_name: str) -> Examples:
+  """What an image is made of, `[b, ...]` each, with its `key`."""
+  names = ("row", "turn") if "table" in batch else ("image",)
+  examples = {name: batch[name] for name in names if name in batch}
+  count = len(examples[names[0]])
   # By the place in the global batch, whatever the number of devices.
   positions = lax.axis_index(axis_name) * count + jnp.arange(count)
   keys = jax.vmap(jax.random.fold_in, (None, 0))(key, positions)
-  return augment_fn(to_float(images), keys)
+  return {**examples, "key": keys}
+
+
+def _augmented(
+  batch: Batch, examples: Examples, augment_fn: AugmentFn
+) -> jax.Array:
+  """Some of the batch's images as the network sees them."""
+  if "table" in batch:
+    images = batch["table"][examples["row"]]
+    if "turn" in examples:
+      images = turn_on_device(images, examples["turn"])
+  else:
+    images = examples["image"]
+  return augment_fn(to_float(images), examples["key"])
+
+
+def _dropout_keys(keys: jax.Array) -> jax.Array:
+  # As each augmentation: its name, so that the others draw what they drew.
+  number = zlib.crc32(b"dropout") & 0x7FFFFFFF
+  return jax.vmap(jax.random.fold_in, (0, None))(keys, number)
 
 
 def make_embed_step() -> Callable[[TrainState, jax.Array], jax.Array]:
   """`(state, images uint8 [b, H, W, C]) -> embeddings [b, D]`, to evaluate."""
 
   def embed_step(state: TrainState, images: jax.Array) -> jax.Array:
-    return state.apply_fn(
-      {"params": state.params, "batch_stats": state.batch_stats},
-      to_float(images),
-      train=False,
-    )
+    return state.apply_fn(evaluated(state), to_float(images), train=False)
 
   return embed_step
 
