@@ -104,6 +104,7 @@ def get_config(variant: str = "") -> ConfigDict:
 
   config.parallel = ConfigDict()
   config.parallel.backend = "pmap"  # or "shard_map"
+  config.parallel.references = "gather"  # or in a "ring", to hold fewer
 
   config.train = ConfigDict()
   config.train.duration = "300 steps"

@@ -360,7 +360,7 @@ def test_blocks_of_rows_equal_the_whole(case, monkeypatch):
   whole = evaluate(case, embeddings, labels, where)
   monkeypatch.setattr(rows, "WHOLE", 0)
   monkeypatch.setattr(rows, "ROWS", 8)
-  assert rows._block_rows(24, 24) == 8
+  assert rows.block_rows(24, 24) == 8
   # Not the cached function, which holds what was compiled for the whole.
   (loss, statistics), gradients = jax.jit(jitted(case).__wrapped__)(
     jnp.asarray(embeddings), labels, parameters_of(case), where

@@ -219,6 +219,7 @@ def test_another_config_in_the_folder_is_refused(whole, data_dir):
     ("data__split_by", "label", "data.split_by: expected one of identity, gro"),
     ("data__split_by", "image", "data.eval_split: expected nothing, since"),
     ("parallel__backend", "pjit", "backend: expected one of pmap, shard_map"),
+    ("parallel__references", "rings", "references: expected one of gather, r"),
     ("data__cache", "disk", "data.cache: expected one of auto, host, device"),
     ("batch__within", "country", 'batch.within: expected one of "", group, go'),
     ("batch__within", "group", "since the data has no groups"),

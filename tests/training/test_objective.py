@@ -148,3 +148,48 @@ def test_beta_of_the_margin_loss_is_learned():
     assert parallel.first(metrics)["beta"] == np.float32(0.7)
   assert abs(results[0] - 0.7) > 1e-3
   np.testing.assert_allclose(results[0], results[1], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  ("field", "value", "message"),
+  [
+    ("name", "circle", "loss.name: expected one of triplet with parallel.ref"),
+    ("miner", "random", "loss.miner: expected one of all, .* got 'random'"),
+    ("next_miner", "all", "parallel.references: a ring takes one miner"),
+    ("triplets_per_anchor", 2, "parallel.references: a ring takes one miner"),
+  ],
+)
+def test_a_ring_names_what_it_can(field, value, message):
+  made = config()
+  made.parallel.references = "ring"
+  objective.check_config(made)
+  made.loss[field] = value
+  with pytest.raises(UserError, match=message):
+    objective.check_config(made)
+
+
+def test_a_ring_is_a_config_field():
+  made = config(miner="semi_hard")
+
+  def on_devices(references):
+    made.parallel.references = references
+    objective.check_config(made)
+    loss_fn = objective.make_loss(made, next_after=1, margin_steps=1)
+
+    def step(embeddings, labels):
+      return loss_fn(
+        embeddings,
+        labels,
+        margin=jnp.float32(0.8),
+        step=jnp.int32(0),
+        key=jax.random.key(0),
+        axis_name=parallel.AXIS,
+      )
+
+    run = parallel.data_parallel(step, parallel.local_devices()[:2])
+    return run.lower(
+      *parallel.shard((jnp.asarray(EMBEDDINGS), jnp.asarray(LABELS)), 2)
+    ).as_text()
+
+  assert "all_gather" in on_devices("gather")
+  assert "collective_permute" in on_devices("ring")

@@ -23,6 +23,7 @@ from tripletjax.losses.groups import (
 )
 from tripletjax.losses.mined import mined_triplet_loss
 from tripletjax.losses.pairs import contrastive_loss, margin_loss
+from tripletjax.losses.ring import RING_MINERS, ring_triplet_loss
 from tripletjax.losses.selections import selection_totals
 
 LOSSES: Mapping[str, Callable[..., tuple[jax.Array, dict[str, jax.Array]]]] = {
@@ -37,8 +38,15 @@ LOSSES: Mapping[str, Callable[..., tuple[jax.Array, dict[str, jax.Array]]]] = {
   "circle": circle_loss,
 }
 
+# Where references travel, in place of being gathered.
+RING_LOSSES: Mapping[
+  str, Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
+] = {"triplet": ring_triplet_loss}
+
 __all__ = [
   "LOSSES",
+  "RING_LOSSES",
+  "RING_MINERS",
   "circle_loss",
   "contrastive_loss",
   "lifted_structure_loss",
@@ -47,6 +55,7 @@ __all__ = [
   "multi_similarity_loss",
   "n_pair_loss",
   "nt_xent_loss",
+  "ring_triplet_loss",
   "selection_totals",
   "sup_con_loss",
   "triplet_loss",

@@ -144,7 +144,7 @@ def over_rows(
     *lax.stop_gradient(inputs),
     sides.anchors,
     looks,
-    block=_block_rows(rows, columns),
+    block=block_rows(rows, columns),
   )
   return Rows(with_gradients(loss, inputs, gradients), *results)
 
@@ -217,7 +217,8 @@ def _in_blocks(
   return loss, (by_anchors, by_references, by_parameters), results
 
 
-def _block_rows(rows: int, columns: int) -> int:
+def block_rows(rows: int, columns: int) -> int:
+  """How many of the rows are evaluated in one block; a multiple of 8."""
   limit = max(min(BLOCK // columns, ROWS), 8)
   blocks = -(-rows // limit)
   even = -(-rows // blocks)

@@ -28,6 +28,7 @@ from tripletjax.training.optimizer import (
   check_optimizer,
 )
 from tripletjax.training.parallel import BACKENDS
+from tripletjax.training.references import REFERENCES, check_references
 from tripletjax.training.step import AugmentFn, LossFn
 from tripletjax.types import MinerFn
 
@@ -117,6 +118,7 @@ def check_config(config: ConfigDict) -> None:
         f"{field}: expected 0 to {most:g}, got {_get(config, field)}"
       )
   _check_loss(config.loss)
+  check_references(config)
   features = config.model.features
   if not features or not all(isinstance(f, int) and f > 0 for f in features):
     raise UserError(
@@ -191,7 +193,7 @@ def make_loss(
     next_after: the step from which on `loss.next_miner` mines.
     margin_steps: how many steps the margin takes to `loss.margin_end`.
   """
-  loss_fn = LOSSES[config.loss.name]
+  loss_fn = REFERENCES[config.parallel.references][config.loss.name]
   accepted = inspect.signature(loss_fn).parameters
   margin_factor = make_margin_factor(config, steps=margin_steps)
 
