@@ -13,6 +13,7 @@ INPUT_MINUTES; nothing else should run there.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -45,6 +46,11 @@ WITH_PEERS = flags.DEFINE_bool(
   True,
   "Other libraries too, where they are installed: pip install -e '.[peers]'.",
 )
+PEER_PYTHON = flags.DEFINE_string(
+  "peer_python",
+  "",
+  "Another Python, for the peers that this one lacks: TensorFlow Addons.",
+)
 OUTPUT = flags.DEFINE_string("output", None, "File of all numbers, as JSON.")
 
 
@@ -56,6 +62,8 @@ def main(argv: Sequence[str]) -> None:
 
   if OUTPUT.value and not Path(OUTPUT.value).absolute().parent.is_dir():
     app.fail(f"--output: there is no folder {str(Path(OUTPUT.value).parent)!r}")
+  if PEER_PYTHON.value and not shutil.which(PEER_PYTHON.value):
+    app.fail(f"--peer_python: there is no program {PEER_PYTHON.value!r}")
   results, report = SUITES[SUITE.value](
     Options(
       sizes=SIZES.value,
@@ -63,6 +71,7 @@ def main(argv: Sequence[str]) -> None:
       everything=EVERYTHING.value,
       repeats=REPEATS.value,
       peers=WITH_PEERS.value,
+      other_python=PEER_PYTHON.value,
     )
   )
   if OUTPUT.value:

@@ -16,6 +16,7 @@ class Options(NamedTuple):
     everything: what has no limit too.
     repeats: number of samples.
     peers: other libraries too.
+    other_python: an interpreter for those that this one lacks.
   """
 
   sizes: Sequence[str]
@@ -23,6 +24,7 @@ class Options(NamedTuple):
   everything: bool
   repeats: int
   peers: bool
+  other_python: str = ""
 
 
 Outcome = tuple[dict[str, Any], str]
@@ -41,6 +43,7 @@ def losses(options: Options) -> Outcome:
     repeats=options.repeats,
     peers=options.peers,
     say=say,
+    other_python=options.other_python,
   )
   return results, losses_report(results)
 

@@ -273,6 +273,29 @@ def test_a_peer_that_is_not_installed():
   assert found == {"failure": "not installed"}
 
 
+def test_another_python_is_asked_for_what_this_one_lacks(tmp_path):
+  other = tmp_path / "python"
+  other.write_text(f'#!/bin/sh\nOTHER=yes exec {sys.executable} "$@"\n')
+  other.chmod(0o755)
+  peer = PEER._replace(library="no_such_library")
+  found = peers.measure_peer(
+    peer,
+    Size(4, 3),
+    repeats=3,
+    program=("-c", "import json, os; print(json.dumps(os.environ['OTHER']))"),
+    other_python=str(other),
+  )
+  assert found == "yes"
+  found = peers.measure_peer(
+    peer,
+    Size(4, 3),
+    repeats=3,
+    program=("-c", "import no_such_library"),
+    other_python=str(other),
+  )
+  assert found == {"failure": "not installed"}
+
+
 # In a process of its own: what it does to the limits and the peak stays there.
 WORKER = inspect.cleandoc("""
   import json, resource, sys

@@ -45,6 +45,7 @@ def measure_losses(
   repeats: int,
   peers: bool,
   say: SayFn,
+  other_python: str = "",
 ) -> dict[str, Any]:
   """Everything that the suite measures, as JSON.
 
@@ -54,12 +55,20 @@ def measure_losses(
     repeats: number of samples of the floor and of each loss.
     peers: whether other libraries are measured too.
     say: gets a line for each thing that is done.
+    other_python: an interpreter for the peers that this one lacks.
   """
   start, load = time.perf_counter(), os.getloadavg()[0]
   for name in absent_cases():
     say(f"{name}: neither in MINERS nor in LOSSES")
   results = [
-    _measure_size(size, cases, repeats=repeats, peers=peers, say=say)
+    _measure_size(
+      size,
+      cases,
+      repeats=repeats,
+      peers=peers,
+      say=say,
+      other_python=other_python,
+    )
     for size in sizes
   ]
   return {
@@ -84,6 +93,7 @@ def _measure_size(
   repeats: int,
   peers: bool,
   say: SayFn,
+  other_python: str,
 ) -> dict[str, Any]:
   labels = {"": balanced_labels(size), TAIL: long_tailed_labels(size)}
   batches = {
@@ -143,7 +153,9 @@ def _measure_size(
   }
   if peers:
     measured["peers"] = {
-      peer.name: _measure_peer(peer, size, calls[peer.ours], found, say)
+      peer.name: _measure_peer(
+        peer, size, calls[peer.ours], found, say, other_python
+      )
       for peer in PEERS
       if peer.ours in found
     }
@@ -156,11 +168,14 @@ def _measure_peer(
   call: Callable[[], object],
   found: dict[str, dict[str, Any]],
   say: SayFn,
+  other_python: str,
 ) -> dict[str, Any]:
   """One peer by itself, with ours before and after it."""
   ours = functools.partial(interleaved, {peer.ours: call}, repeats=PEER_REPEATS)
   before = ours()[peer.ours]
-  measured = measure_peer(peer, size, repeats=PEER_REPEATS)
+  measured = measure_peer(
+    peer, size, repeats=PEER_REPEATS, other_python=other_python
+  )
   about = {
     "ours": peer.ours,
     "faster_limit": peer.faster.get(size.batch),

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from tripletjax.benchmark.data import Size
@@ -60,6 +61,7 @@ def measure_peer(
   repeats: int,
   program: Sequence[str] = WORKER,
   seconds: float = SECONDS,
+  other_python: str = "",
 ) -> dict[str, Any]:
   """Measures a peer: value and gradient of one batch.
 
@@ -70,19 +72,25 @@ def measure_peer(
     program: what Python runs; gets the peer's name, the size, the number of
       repeats and the limit of memory, and prints the results.
     seconds: the process is ended after so long.
+    other_python: an interpreter that is asked where this one lacks the library.
 
   Returns:
     `samples` (seconds), `peak_bytes` and `value`, or only `failure`.
   """
+  python = sys.executable
   if importlib.util.find_spec(peer.library) is None:
-    return {"failure": NOT_INSTALLED}
+    if not other_python:
+      return {"failure": NOT_INSTALLED}
+    python = other_python
   arguments = (peer.name, size.name, str(repeats), str(BYTES))
   # The threads of a peer that spin while they wait take the cores from the
   # others, and make it look 200 times slower than it is.
   environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
+  if python != sys.executable:
+    environment["PYTHONPATH"] = str(Path(__file__).parents[2])
   try:
     process = subprocess.run(
-      [sys.executable, *program, *arguments],
+      [python, *program, *arguments],
       capture_output=True,
       text=True,
       env=environment,
@@ -96,5 +104,7 @@ def measure_peer(
   lines = process.stdout.splitlines()
   if process.returncode or not lines:
     last = (process.stderr.splitlines() or ["no output"])[-1]
+    if last == f"ModuleNotFoundError: No module named '{peer.library}'":
+      return {"failure": NOT_INSTALLED}
     return {"failure": f"failed: {last}"}
   return json.loads(lines[-1])
