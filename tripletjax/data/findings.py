@@ -107,7 +107,7 @@ def _duplicates(kept: Sequence[Entry], hashes: Sequence[str]) -> dict[str, Any]:
     start = first.setdefault(digest, index)
     if start != index:
       copies.setdefault(start, [start]).append(index)
-  sets = [[kept[index] for index in same] for same in copies.values()]
+  sets = [[kept[index] for index in same] for _, same in sorted(copies.items())]
   kinds = {
     "within_identity": [
       same

@@ -149,7 +149,7 @@ def write_part(
             )
           skipped.append((index, stored))
           continue
-        record = serializer.serialize_example(
+        example = serializer.get_tf_example(
           {
             "image": stored.encoded,
             "label": entry.label.encode(),
@@ -157,6 +157,8 @@ def write_part(
             "path": entry.path.encode(),
           }
         )
+        # Else the order of the features changes from process to process.
+        record = example.SerializeToString(deterministic=True)
         written += len(record)
         hashes.append(stored.digest)
         counts["channels"][str(stored.channels)] += 1
