@@ -14,6 +14,14 @@ from absl import flags
 
 from experiments import app
 
+COORDINATOR = flags.DEFINE_string(
+  "coordinator",
+  None,
+  "host:port of the first of several processes; Slurm, Open MPI and "
+  "experiments.launch need no flags.",
+)
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many.")
+PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which one, from 0.")
 CONFIG = app.define_config("glyphs.py")
 flags.adopt_module_key_flags(app)
 WORKDIR = flags.DEFINE_string(
@@ -31,17 +39,32 @@ RESUME = flags.DEFINE_bool(
   "Go on with the run in --workdir, or with the newest of this config; an "
   "error if there is none.",
 )
+PROFILE_STEPS = flags.DEFINE_string(
+  "profile_steps",
+  None,
+  "First and last step of a trace, such as 10,20; TensorBoard and Perfetto open "
+  "it: <workdir>/profile.",
+)
 
 
 def main(argv: Sequence[str]) -> None:
   """Trains, prints the table and draws the pictures."""
   del argv
   # Imported here, so that --help and a wrong flag answer at once.
+  from tripletjax.training.processes import together
+
+  meeting = (COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
+  with together(*meeting) as is_first:
+    _train(is_first)
+
+
+def _train(is_first: bool) -> None:
   from tripletjax.report.pictures import draw_pictures
   from tripletjax.report.tables import summary_table
   from tripletjax.training.loop import train_and_evaluate
   from tripletjax.training.run_folder import find_run
   from tripletjax.training.splits import describe_part
+  from tripletjax.training.timing import parse_steps
 
   name = app.config_name()
   workdir = Path(
@@ -49,9 +72,16 @@ def main(argv: Sequence[str]) -> None:
   )
   if RESUME.value:
     workdir = find_run(WORKDIR.value, name)
+  steps = PROFILE_STEPS.value
   summary = train_and_evaluate(
-    CONFIG.value, workdir, data_dir=DATA_DIR.value, say=print
+    CONFIG.value,
+    workdir,
+    data_dir=DATA_DIR.value,
+    profile_steps=None if steps is None else parse_steps(steps),
+    say=print if is_first else lambda line: None,
   )
+  if not is_first:
+    return
   asked = describe_part(CONFIG.value, "eval")
   print(f"\n{asked}, after {summary['seconds']:.0f} s:\n")
   print(summary_table(summary))

@@ -51,7 +51,11 @@ def rows(workdir):
   """Rows of the metrics file without what depends on the clock."""
   lines = (workdir / "metrics.jsonl").read_text().splitlines()
   return [
-    {k: v for k, v in json.loads(line).items() if k != "images_per_second"}
+    {
+      name: value
+      for name, value in json.loads(line).items()
+      if name != "images_per_second" and not name.startswith("seconds/")
+    }
     for line in lines
   ]
 

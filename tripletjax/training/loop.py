@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from tripletjax import checkpoint, writers
 from tripletjax.data.pipeline import load_batch
 from tripletjax.data.sampling import PKSampler
 from tripletjax.data.sources import Source
-from tripletjax.training import artifacts, objective, parallel
+from tripletjax.training import artifacts, objective, parallel, processes
 from tripletjax.training.evaluation import raw_pixels
 from tripletjax.training.optimizer import make_optimizer
 from tripletjax.training.setup import Run, prepare_run
@@ -25,6 +25,7 @@ from tripletjax.training.state import (
   count_parameters,
   create_state,
 )
+from tripletjax.training.timing import Stopwatch, tracing
 
 Summary = dict[str, Any]
 
@@ -36,6 +37,7 @@ def train_and_evaluate(
   data_dir: str | Path = "data",
   devices: parallel.Devices | None = None,
   max_steps: int | None = None,
+  profile_steps: tuple[int, int] | None = None,
   say: Callable[[str], None] = lambda line: None,
 ) -> Summary:
   """Trains an embedding and measures it on the evaluation split.
@@ -48,23 +50,26 @@ def train_and_evaluate(
     workdir: folder for `config.json`, `metrics.jsonl`, TensorBoard's events,
       checkpoints, `summary.json`, and arrays for the report.
     data_dir: folder of the prepared data sets.
-    devices: devices to train on; all local ones when None. They share each
-      batch, and the result doesn't depend on how many they are.
+    devices: devices to train on; those of all processes when None. They share
+      each batch, and the result doesn't depend on how many they are. Of several
+      processes the first one evaluates and writes.
     max_steps: end, with a checkpoint, after this many steps in all, as a job
       that is pre-empted there would.
+    profile_steps: the first and the last step of a trace in `profile/`.
     say: is given lines for people: devices, config, split.
 
   Returns:
     What `summary.json` holds: `trained`, `untrained` and `raw_pixels` map to
     numbers by name; `steps`, `seconds`, `parameters`, `devices`. With
-    `max_steps` below the run's length only the last four.
+    `max_steps` below the run's length, and in all processes but the first,
+    only the last four.
 
   Raises:
     UserError: a field of the config or the folder can't be right.
   """
   objective.check_config(config)
   workdir = Path(workdir)
-  devices = parallel.local_devices() if devices is None else devices
+  devices = parallel.all_devices() if devices is None else devices
   run = prepare_run(config, workdir, Path(data_dir), devices, say)
   state = create_state(
     objective.make_model(config, axis_name=parallel.AXIS),
@@ -83,19 +88,24 @@ def train_and_evaluate(
   stop = run.schedule.total
   if max_steps is not None:
     stop = min(stop, max_steps)
-  with checkpoint.open_checkpoints(
-    workdir / "checkpoints", keep=config.checkpoint.keep
+  with (
+    checkpoint.open_checkpoints(
+      workdir / "checkpoints", keep=config.checkpoint.keep
+    )
+    if processes.is_first()
+    else contextlib.nullcontext()
   ) as manager:
-    end = _train(run, state, manager, stop)
+    end = _train(run, state, manager, stop, profile_steps)
   summary: Summary = {
     "steps": end.step,
     "seconds": round(end.seconds, 2),
     "parameters": parameters,
     "devices": len(devices),
   }
-  if stop == run.schedule.total:
+  if stop == run.schedule.total and processes.is_first():
     summary |= _finish(run, end)
     writers.write_json(workdir / "summary.json", summary)
+  processes.wait("the end")
   return summary
 
 
@@ -117,35 +127,57 @@ class _Progress(NamedTuple):
 
 def _begin(run: Run, state: TrainState, manager: Any) -> _Progress:
   """The latest checkpoint, or a fresh start from `state`."""
-  step = manager.latest_step()
-  if step is None:
+  is_first = processes.is_first()
+  latest = manager.latest_step() if is_first else None
+  step = int(processes.from_first(latest or 0))  # there is none of step 0
+  if not step:
     state = parallel.replicate(state, run.devices)
-    return _Progress(0, state, _evaluate(run, state), 0.0)
-  state, saved = checkpoint.restore_checkpoint(manager, step, state)
+    untrained = _evaluate(run, state) if is_first else {}
+    return _Progress(0, state, untrained, 0.0)
+  saved: dict[str, Any] = {"untrained": {}, "seconds": 0.0}
+  if is_first:
+    state, saved = checkpoint.restore_checkpoint(manager, step, state)
   run.say(f"resumed: step {step} of {run.schedule.total}")
-  state = parallel.replicate(state, run.devices)
+  state = parallel.replicate(processes.from_first(state), run.devices)
   return _Progress(step, state, saved["untrained"], saved["seconds"])
 
 
-def _train(run: Run, state: TrainState, manager: Any, stop: int) -> _Progress:
+def _train(
+  run: Run,
+  state: TrainState,
+  manager: Any,
+  stop: int,
+  profile_steps: tuple[int, int] | None,
+) -> _Progress:
   """Runs the steps that are missing, up to `stop`."""
   config, schedule = run.config, run.schedule
   start, state, untrained, seconds = _begin(run, state, manager)
   key = objective.run_key(config)
   margin = jnp.float32(config.loss.margin)
   loader = run.load(start, stop)
+  quiet = not processes.is_first()
+  watch = Stopwatch()
 
   def due(step: int, every: int) -> bool:
     return every > 0 and (step % every == 0 or step == schedule.total)
 
   with (
-    writers.metrics_writer(run.workdir, start=start) as write,
-    writers.progress_bar(schedule.total, start=start) as bar,
+    writers.metrics_writer(run.workdir, start=start, quiet=quiet) as write,
+    writers.progress_bar(schedule.total, start=start, quiet=quiet) as bar,
+    tracing(
+      run.workdir / "profile",
+      None if quiet else profile_steps,
+      run=(start + 1, stop),
+      say=run.say,
+    ) as trace,
   ):
     pending: list[dict[str, jax.Array]] = []
-    clock = time.perf_counter()
     for step in range(start + 1, stop + 1):
-      state, metrics = run.train_step(state, next(loader), key, margin)
+      trace(step, state)
+      with watch.time("input"):
+        batch = next(loader)
+      with watch.time("step"):
+        state, metrics = run.train_step(state, batch, key, margin)
       pending.append(metrics)
       evaluating = due(step, schedule.evaluate)
       saving = due(step, schedule.checkpoint) or step == stop
@@ -153,23 +185,30 @@ def _train(run: Run, state: TrainState, manager: Any, stop: int) -> _Progress:
       logging = due(step, schedule.log) or step == start + 1
       if not (evaluating or saving or logging):
         continue
-      # Fetching waits for the devices; from there on the clock stands still.
-      rows = parallel.first(pending)
-      lap = time.perf_counter() - clock
-      seconds += lap
+      # Fetching waits for the devices.
+      with watch.time("step"):
+        rows = parallel.first(pending)
+      lap = watch.lap()
+      seconds += lap["input"] + lap["step"]
       _log(write, bar, rows, step, lap, run.sampler)
       pending = []
-      if evaluating:
-        numbers = _evaluate(run, state)
-        write(step, {f"eval/{name}": x for name, x in numbers.items()})
-      if saving:
-        checkpoint.save_checkpoint(
-          manager,
-          step,
-          parallel.first(state),
-          {"untrained": untrained, "seconds": seconds},
-        )
-      clock = time.perf_counter()
+      if evaluating and not quiet:
+        with watch.time("evaluation"):
+          numbers = _evaluate(run, state)
+        taken = {"seconds/evaluation": watch.lap()["evaluation"]}
+        named = {f"eval/{name}": x for name, x in numbers.items()}
+        write(step, named | taken)
+      if saving and not quiet:
+        with watch.time("checkpoint"):
+          checkpoint.save_checkpoint(
+            manager,
+            step,
+            parallel.first(state),
+            {"untrained": untrained, "seconds": seconds},
+          )
+        write(step, {"seconds/checkpoint": watch.lap()["checkpoint"]})
+  if stop > start:
+    run.say(watch.describe())
   return _Progress(stop, state, untrained, seconds)
 
 
@@ -183,18 +222,25 @@ def _log(
   bar: Any,
   rows: list[dict[str, np.ndarray]],
   step: int,
-  lap: float,
+  lap: dict[str, float],
   sampler: PKSampler,
 ) -> None:
   """Writes every step's numbers; shows the last ones on the bar."""
   images = len(rows) * sampler.identities * sampler.images
-  rate = images / lap
+  seconds = lap["input"] + lap["step"]
+  rate = images / seconds
+  clocks = {
+    "images_per_second": rate,
+    "seconds/input": lap["input"] / len(rows),
+    "seconds/step": lap["step"] / len(rows),
+  }
   for number, row in enumerate(rows, start=step - len(rows) + 1):
     numbers = {name: float(value) for name, value in row.items()}
-    write(number, numbers | {"images_per_second": rate})
+    write(number, numbers | clocks)
   bar.set_postfix_str(
     f"loss {float(rows[-1]['loss']):.4f}, "
-    f"active {float(rows[-1]['active_share']):.1%}, {rate:,.0f} images/s",
+    f"active {float(rows[-1]['active_share']):.1%}, {rate:,.0f} images/s, "
+    f"input {lap['input'] / seconds:.0%}",
     refresh=False,
   )
   bar.update(len(rows))
