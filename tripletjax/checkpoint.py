@@ -17,9 +17,15 @@ def open_checkpoints(directory: Path, *, keep: int) -> ocp.CheckpointManager:
   """A manager of the checkpoints in a folder; the latest `keep` stay.
 
   Saving goes on in the background. A save that is killed leaves the previous
-  checkpoint intact. Close the manager, or use it in a `with`.
+  checkpoint intact. Close the manager, or use it in a `with`. Of several
+  processes the first one has it, and waits for no other.
   """
-  options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
+  directory.mkdir(parents=True, exist_ok=True)
+  options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=False)
+  if jax.process_count() > 1:
+    options.multiprocessing_options = ocp.options.MultiprocessingOptions(
+      primary_host=0, active_processes={0}
+    )
   return ocp.CheckpointManager(directory.absolute(), options=options)
 
 

@@ -23,14 +23,20 @@ class WriteFn(Protocol):
 
 
 @contextlib.contextmanager
-def metrics_writer(workdir: Path, *, start: int) -> Iterator[WriteFn]:
+def metrics_writer(
+  workdir: Path, *, start: int, quiet: bool = False
+) -> Iterator[WriteFn]:
   """Opens `metrics.jsonl` and TensorBoard's events in `workdir`.
 
   Args:
     workdir: the run's folder.
     start: the run goes on after this many steps. Lines of later steps, written
       before an interruption, are dropped: they will come again.
+    quiet: write nothing, and open nothing.
   """
+  if quiet:
+    yield lambda step, numbers: None
+    return
   from tensorboardX import SummaryWriter
 
   path = workdir / "metrics.jsonl"
@@ -89,7 +95,12 @@ def write_text(path: Path, text: str) -> None:
 
 
 def progress_bar(
-  total: int, start: int, *, desc: str = "train", unit: str = "step"
+  total: int,
+  start: int,
+  *,
+  desc: str = "train",
+  unit: str = "step",
+  quiet: bool = False,
 ) -> tqdm:
   """The bar of a job, in units; seldom redrawn where nobody watches."""
   return tqdm(
@@ -99,4 +110,5 @@ def progress_bar(
     desc=desc,
     dynamic_ncols=True,
     mininterval=0.1 if sys.stderr.isatty() else 10,
+    disable=quiet,
   )

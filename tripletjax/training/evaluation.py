@@ -23,15 +23,17 @@ MeasureFn = Callable[[np.ndarray, str], dict[str, float]]
 def make_embed(
   devices: parallel.Devices, *, batch_size: int, backend: str = "pmap"
 ) -> EmbedFn:
-  """Embeds whole splits on all devices; compiles once."""
-  embed_step = parallel.data_parallel(
-    make_embed_step(), devices, backend=backend
-  )
+  """Embeds whole splits on the devices of this process; compiles once."""
+  own = parallel.here(devices)
+  embed_step = parallel.data_parallel(make_embed_step(), own, backend=backend)
 
   def embed(state: TrainState, source: Source) -> np.ndarray:
     parts = []
+    if len(own) < len(devices):
+      # What the devices of all processes share, no process can compute alone.
+      state = parallel.replicate(parallel.first(state), own)
     for batch in padded_batches(source, batch_size=batch_size):
-      images = parallel.shard(batch["image"], len(devices))
+      images = parallel.shard(batch["image"], len(own))
       embeddings = parallel.unshard(embed_step(state, images))
       parts.append(embeddings[batch["where"]])
     return np.concatenate(parts)

@@ -28,11 +28,24 @@ def local_devices() -> Devices:
   return jax.local_devices()
 
 
+def all_devices() -> Devices:
+  """The devices of all processes, process by process."""
+  return jax.devices()
+
+
+def here(devices: Devices) -> Devices:
+  """Those of the devices that belong to this process."""
+  own = jax.process_index()
+  return [device for device in devices if device.process_index == own]
+
+
 def describe_devices(devices: Devices) -> str:
   """The devices in words, for people."""
   kinds = sorted({device.device_kind for device in devices})
   platform = devices[0].platform
-  return f"{len(devices)} x {platform} ({', '.join(kinds)})"
+  count = len({device.process_index for device in devices})
+  processes = f" of {count} processes" if count > 1 else ""
+  return f"{len(devices)} x {platform} ({', '.join(kinds)}){processes}"
 
 
 def data_parallel(
@@ -127,15 +140,23 @@ def replicate(tree: Any, devices: Devices) -> Any:
   # Laid out as pmap lays out its results: flax's `replicate` names the axis
   # otherwise, so that the step would be compiled twice, for its first call and
   # for all others.
-  sharding = NamedSharding(device_mesh(devices), P(AXIS))
+  count = len(here(devices))
 
   def copy(x: jax.Array) -> jax.Array:
     host = np.asarray(x)
-    return jax.device_put(
-      np.broadcast_to(host, (len(devices), *host.shape)), sharding
-    )
+    return place(np.broadcast_to(host, (count, *host.shape)), devices)
 
   return jax.tree.map(copy, tree)
+
+
+def place(tree: Any, devices: Devices) -> Any:
+  """Host arrays `[d, ...]`, of this process's d devices, as `[D, ...]`."""
+  sharding = NamedSharding(device_mesh(devices), P(AXIS))
+  if len(here(devices)) == len(devices):
+    return jax.device_put(tree, sharding)
+  return jax.tree.map(
+    lambda x: jax.make_array_from_process_local_data(sharding, x), tree
+  )
 
 
 def first(tree: Any) -> Any:
@@ -161,17 +182,18 @@ def ahead(
   """Batches, sharded and on the devices, the next one always under way.
 
   Args:
-    batches: trees of host arrays `[B, ...]`.
+    batches: trees of host arrays `[B, ...]`; of several processes each has its
+      part.
     devices: D devices that share each batch evenly.
 
   Yields:
     Trees of arrays `[D, B / D, ...]`.
   """
-  sharding = NamedSharding(device_mesh(devices), P(AXIS))
+  count = len(here(devices))
   under_way = None
   for batch in batches:
     # Returns at once: the copy runs beside the step of the batch before.
-    coming = jax.device_put(shard(batch, len(devices)), sharding)
+    coming = place(shard(batch, count), devices)
     if under_way is not None:
       yield under_way
     under_way = coming
@@ -182,7 +204,7 @@ def ahead(
 def free_memory(devices: Devices) -> int | None:
   """Free bytes of the fullest device; None where a device doesn't tell."""
   free = []
-  for device in devices:
+  for device in here(devices):
     stats = device.memory_stats()
     if not stats or "bytes_limit" not in stats:
       return None

@@ -15,7 +15,7 @@ from tripletjax.data.sampling import PKSampler, pk_sampler
 from tripletjax.data.sources import Source, identity_counts
 from tripletjax.data.turns import QuarterTurns, with_quarter_turns
 from tripletjax.errors import UserError
-from tripletjax.training import objective, parallel, run_folder
+from tripletjax.training import objective, parallel, processes, run_folder
 from tripletjax.training.chunks import check_chunk
 from tripletjax.training.duration import to_steps
 from tripletjax.training.evaluation import (
@@ -61,7 +61,7 @@ class Run(NamedTuple):
     loaded = parallel.ahead(
       batches(
         self.train_source,
-        self.sampler,
+        processes.share(self.sampler),
         start=start,
         stop=stop,
         pixels=self.table is None,
@@ -93,9 +93,12 @@ def prepare_run(
     norm=config.model.norm,
   )
   parallel.check_divisible(
-    config.evaluation.batch_size, "evaluation.batch_size", len(devices)
+    config.evaluation.batch_size,
+    "evaluation.batch_size",
+    len(parallel.here(devices)),
   )
-  train_part, eval_part = open_parts(config, data_dir)
+  with processes.first_goes_first():  # who prepares a set that isn't there
+    train_part, eval_part = open_parts(config, data_dir)
   held = hold_train(config, train_part, devices)
   train_source = held.source
   held_eval = hold(eval_part, where=config.data.cache)
@@ -116,8 +119,9 @@ def prepare_run(
       f"{sampler.identities} identities; their {sampler.skipped_identities} "
       "identities are never drawn"
     )
-  run_folder.claim(workdir, config)
-  run_folder.note_data(workdir, train_source)
+  if processes.is_first():
+    run_folder.claim(workdir, config)
+    run_folder.note_data(workdir, train_source)
   train_step = make_train_step(
     objective.make_loss(
       config,
@@ -191,7 +195,7 @@ def hold_train(
   """The images to train on, held where the config says."""
   free = parallel.free_memory(devices)
   if free is None:  # the devices of a CPU share its memory
-    free = free_memory() // len(devices)
+    free = free_memory() // len(parallel.here(devices))
   held = hold(source, where=config.data.cache, free_device=free)
   if config.augment.rotation_classes:
     held = held._replace(source=with_quarter_turns(held.source))
