@@ -50,6 +50,9 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
       main(argv)
     except UserError as error:
       fail(str(error))
+    except KeyboardInterrupt:
+      print("stopped", file=sys.stderr)
+      sys.exit(130)
 
   logging.set_verbosity(logging.WARNING)
   app.run(guarded, flags_parser=_parse)
