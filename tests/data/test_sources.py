@@ -139,6 +139,13 @@ def test_size_and_channels_are_changed_on_request(formats):
   assert (source[5] == 5).all()
 
 
+def test_paper_becomes_black_on_request(formats):
+  source = sources.open_source(
+    "mine", data_dir=formats["array_record"], split="train", invert=True
+  )
+  assert (source[5] == 250).all()
+
+
 def test_images_of_several_sizes_need_one(tmp_path):
   examples = [example(0), example(3, shape=(4, 6))]
   write_set(tmp_path, "mine", {"train": examples})

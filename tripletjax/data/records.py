@@ -75,6 +75,7 @@ class Images:
     name: of the set, for messages.
     channels: 1 or 3.
     size: `(H, W)` to resize to; None leaves the size.
+    invert: whether white becomes black and black white.
     shape: `(H, W, C)` that all must have; None before it is known.
   """
 
@@ -84,6 +85,7 @@ class Images:
   name: str
   channels: int
   size: tuple[int, int] | None = None
+  invert: bool = False
   shape: tuple[int, ...] | None = None
 
   def __post_init__(self):
@@ -114,7 +116,7 @@ class Images:
         f"data.image_size: the images of {self.name} differ in size, such as "
         f"{' and '.join(sizes)}; choose one for all, such as {sizes[0]}"
       )
-    return image
+    return 255 - image if self.invert else image
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

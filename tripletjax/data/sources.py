@@ -77,6 +77,7 @@ def open_source(
   group_key: str = "",
   image_size: str = "",
   channels: int = 0,
+  invert: bool = False,
   split_field: str = "data.train_split",
 ) -> Source:
   """Opens one split of a data set; draws one of `BUILDERS` before, if needed.
@@ -92,6 +93,8 @@ def open_source(
       of `catalog.settings`.
     image_size: `64` or `128x64`, height first, to resize to; "" leaves it.
     channels: 1 grey, 3 colour, 0 as in the set.
+    invert: whether white becomes black: what augmentations move in from outside
+      is black, as the paper of a drawing should then be.
     split_field: what a message about `split` calls it.
 
   Returns:
@@ -122,6 +125,7 @@ def open_source(
       name,
       channels or (1 if features[image_key].shape[-1] == 1 else 3),
       size,
+      invert,
     )
     label_names, labels = _factorised(raw, label_key, features)
     group_names, groups = _factorised(raw, group_key, features)

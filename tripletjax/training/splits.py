@@ -20,6 +20,7 @@ DEFAULTS = {
   "group_key": "",
   "image_size": "",
   "channels": 0,
+  "invert": False,
   "split_by": "",
   "split_fraction": 0.2,
   "split_seed": 0,
@@ -85,7 +86,7 @@ def of_another_set(
   """
   config = config.copy_and_resolve_references()
   with config.unlocked():
-    config.data.update(DEFAULTS)
+    config.data.update(DEFAULTS | {"invert": config.data.invert})
     config.data.name = name
     config.data.train_split = config.data.eval_split = "all"
     config.data.image_key = config.data.label_key = ""
@@ -195,5 +196,6 @@ def _open(config: ConfigDict, data_dir: Path, split: str, field: str) -> Source:
     group_key=config.data.group_key,
     image_size=config.data.image_size,
     channels=config.data.channels,
+    invert=config.data.invert,
     split_field=field,
   )

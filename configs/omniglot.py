@@ -1,0 +1,135 @@
+r"""Handwritten characters of alphabets that were never seen: Omniglot.
+
+Prepared from its two small training files (or from any folder of alphabets):
+
+    python -m experiments.prepare --name=omniglot_small \
+      --images=small1=images_background_small1.zip \
+      --images=small2=images_background_small2.zip
+    python -m experiments.train --config=configs/omniglot.py
+
+Trains on four of the five alphabets of `small1`, and asks about the fifth
+(`--config.data.split_fold=0` to 4).
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config(variant: str = "") -> ConfigDict:
+  """The config; `configs/omniglot.py:smoke` is a run of seconds for tests."""
+  if variant not in ("", "smoke"):
+    raise ValueError(f'expected variant "" or "smoke", got "{variant}"')
+  config = ConfigDict()
+  config.seed = 0
+
+  config.data = ConfigDict()
+  config.data.name = "omniglot_small"
+  config.data.train_split = "small1"
+  config.data.eval_split = ""
+  config.data.image_key = ""  # features; "" are those known for the set
+  config.data.label_key = ""
+  config.data.group_key = ""
+  config.data.image_size = "32"  # resize to "64" or "128x64", height first
+  config.data.channels = 1  # 1 grey, 3 colour, 0 as in the set
+  config.data.invert = True  # ink becomes white, paper black
+  config.data.split_by = "group"  # divide by identity, group or image,
+  config.data.split_fraction = 0.2  # holding out a share,
+  config.data.split_seed = 0
+  config.data.split_folds = 5  # or one of so many folds,
+  config.data.split_fold = 0
+  config.data.split_names = ()  # or these identities or groups,
+  config.data.split_file = ""  # or those in a file, a line each
+  config.data.cache = "auto"  # decode once if it fits; host, device or none
+
+  config.batch = ConfigDict()
+  config.batch.identities = 32
+  config.batch.images = 8
+  config.batch.within = ""  # "group": all of a batch is from one group
+  config.batch.weights = "uniform"  # or identities by "images", or by "sqrt"
+  config.batch.chunk = 0  # images a device embeds at once; 0 is all
+
+  config.augment = ConfigDict()
+  config.augment.rotation = 15.0  # degrees
+  config.augment.scale = 0.2
+  config.augment.shear = 0.2
+  config.augment.translation = 0.06  # of the side
+  config.augment.elastic = 0.02  # of the side
+  config.augment.elastic_smoothness = 0.1  # of the side
+  config.augment.crop = 0  # pixels
+  config.augment.flip = 0.0  # probability
+  config.augment.brightness = 0.0
+  config.augment.contrast = 0.0
+  config.augment.saturation = 0.0
+  config.augment.hue = 0.0  # of the circle, up to 0.5
+  config.augment.grey = 0.0  # probability
+  config.augment.erasing = 0.0  # probability
+  config.augment.cutout = 0.0  # of the side
+  config.augment.rotation_classes = False  # quarter turns are new classes
+
+  config.model = ConfigDict()
+  config.model.name = "convnet"
+  config.model.features = (32, 64, 128)
+  config.model.dimension = 64
+  config.model.normalize = True
+  config.model.norm = "batch"  # or "group", which batch.chunk needs
+  config.model.dropout = 0.0  # probability, before the last layer
+  config.model.dtype = "float32"  # computed in; "bfloat16"
+  config.model.remat = False  # compute activations twice, keep fewer
+
+  config.loss = ConfigDict()
+  config.loss.name = "triplet"
+  config.loss.miner = "semi_hard"
+  config.loss.triplets_per_anchor = 0  # a cap; 0 is none
+  config.loss.next_miner = ""  # a curriculum: another miner ...
+  config.loss.next_after = "50 percent"  # ... from here on
+  config.loss.margin = 0.2
+  config.loss.margin_end = config.loss.get_oneway_ref("margin")  # may move ...
+  config.loss.margin_schedule = "linear"  # or "exponential"
+  config.loss.margin_duration = "100 percent"
+  config.loss.beta = 1.2  # of the margin loss, where its learning starts
+  config.loss.distance = "squared_euclidean"
+  config.loss.reduction = "mean_active"
+  config.loss.soft = False  # softplus in place of max(., 0)
+
+  config.optimizer = ConfigDict()
+  config.optimizer.name = "adamw"
+  config.optimizer.learning_rate = 4e-3
+  config.optimizer.weight_decay = 1e-4
+  config.optimizer.momentum = 0.9  # Adam's first beta
+  config.optimizer.beta2 = 0.999
+  config.optimizer.epsilon = 1e-8
+  config.optimizer.warmup = "10 percent"
+  config.optimizer.schedule = "cosine"  # constant, linear or exponential
+  config.optimizer.end = 0.0  # ... to this share of the learning rate
+  config.optimizer.clip = 0.0  # largest norm of the gradient; 0 is any
+  config.optimizer.accumulate = 1  # batches, each mined by itself, an update
+  config.optimizer.ema = 0.0  # decay of averaged weights; 0 is none
+
+  config.parallel = ConfigDict()
+  config.parallel.backend = "pmap"  # or "shard_map"
+  config.parallel.references = "gather"  # or in a "ring", to hold fewer
+
+  config.train = ConfigDict()
+  config.train.duration = "400 steps"
+
+  config.log = ConfigDict()
+  config.log.every = "10 steps"
+
+  config.evaluation = ConfigDict()
+  config.evaluation.every = "25 percent"
+  config.evaluation.batch_size = 256
+  config.evaluation.ks = (1, 2, 4, 8)
+  config.evaluation.folds = 10
+  config.evaluation.far = (1e-3,)
+
+  config.checkpoint = ConfigDict()
+  config.checkpoint.every = "25 percent"
+  config.checkpoint.keep = 2
+
+  if variant == "smoke":
+    config.batch.identities = 4
+    config.batch.images = 4
+    config.model.features = (8, 16)
+    config.model.dimension = 16
+    config.train.duration = "20 steps"
+    config.evaluation.batch_size = 64
+  return config
