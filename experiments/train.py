@@ -42,8 +42,8 @@ RESUME = flags.DEFINE_bool(
 PROFILE_STEPS = flags.DEFINE_string(
   "profile_steps",
   None,
-  "First and last step of a trace, such as 10,20; TensorBoard and Perfetto open "
-  "it: <workdir>/profile.",
+  "First and last step of a trace, such as 10,20, in <workdir>/profile: for "
+  "TensorBoard and Perfetto.",
 )
 
 

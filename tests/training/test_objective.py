@@ -12,6 +12,7 @@ from tests import batches
 from tripletjax import LOSSES, mined_triplet_loss
 from tripletjax.errors import UserError
 from tripletjax.training import objective, parallel
+from tripletjax.training.network import make_model
 from tripletjax.training.state import create_state
 from tripletjax.training.step import make_train_step
 
@@ -115,7 +116,7 @@ def test_what_cannot_be_right_is_named(loss, message):
 def test_beta_of_the_margin_loss_is_learned():
   made = config(name="margin", beta=0.7)
   state = create_state(
-    objective.make_model(made, axis_name=parallel.AXIS),
+    make_model(made, axis_name=parallel.AXIS),
     optax.sgd(1.0),
     image_shape=(8, 8, 1),
     key=jax.random.key(0),

@@ -19,6 +19,7 @@ from tripletjax.data.pipeline import batches, load_batch
 from tripletjax.data.sampling import pk_sampler
 from tripletjax.data.sources import Source
 from tripletjax.training import objective, parallel
+from tripletjax.training.network import make_model
 from tripletjax.training.optimizer import make_optimizer
 from tripletjax.training.setup import place_table
 from tripletjax.training.state import create_state
@@ -45,7 +46,7 @@ class Trainer:
     """
     self.devices = parallel.local_devices()
     state = create_state(
-      objective.make_model(config, axis_name=parallel.AXIS),
+      make_model(config, axis_name=parallel.AXIS),
       make_optimizer(config, total_steps=10**6, warmup_steps=0),
       image_shape=source.image_shape,
       key=jax.random.key(0),

@@ -8,7 +8,11 @@ from flax import linen as nn
 
 from tripletjax.models.convnet import ConvNet
 from tripletjax.models.layers import DTYPES, NORMS
+from tripletjax.models.resnet import ResNet18
 
-MODELS: Mapping[str, Callable[..., nn.Module]] = {"convnet": ConvNet}
+MODELS: Mapping[str, Callable[..., nn.Module]] = {
+  "convnet": ConvNet,
+  "resnet18": ResNet18,
+}
 
-__all__ = ["DTYPES", "MODELS", "NORMS", "ConvNet"]
+__all__ = ["DTYPES", "MODELS", "NORMS", "ConvNet", "ResNet18"]

@@ -29,7 +29,7 @@ class ConvNet(nn.Module):
     dropout: probability that a feature before the Dense is dropped.
     dtype: what is computed in; parameters and embeddings are float32.
     remat: whether the blocks' activations are computed again for the gradient,
-      and not kept.
+      and not kept (Chen et al., 2016). XLA undoes it for CPUs.
   """
 
   features: Sequence[int]

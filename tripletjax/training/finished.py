@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from tripletjax import checkpoint
 from tripletjax.errors import UserError
 from tripletjax.training import objective, parallel, splits
+from tripletjax.training.network import make_model
 from tripletjax.training.state import TrainState, create_state
 
 # Fields without which a run can't be used.
@@ -111,7 +112,7 @@ def read_config(workdir: Path) -> ConfigDict:
 
 def trained_state(run: FinishedRun) -> TrainState:
   """The network of a run as a state that can embed, but not be trained."""
-  model = objective.make_model(run.config, axis_name=parallel.AXIS)
+  model = make_model(run.config, axis_name=parallel.AXIS)
   nothing = optax.identity()
   return TrainState(
     step=run.step,
@@ -138,7 +139,7 @@ def untrained_state(
   config = run.config
   # As in the loop: the same key, so the same network.
   state = create_state(
-    objective.make_model(config, axis_name=parallel.AXIS),
+    make_model(config, axis_name=parallel.AXIS),
     optax.identity(),
     image_shape=image_shape,
     key=jax.random.fold_in(jax.random.key(config.seed), 0),

@@ -18,6 +18,7 @@ from tripletjax.data.sampling import PKSampler
 from tripletjax.data.sources import Source
 from tripletjax.training import artifacts, objective, parallel, processes
 from tripletjax.training.evaluation import raw_pixels
+from tripletjax.training.network import make_model
 from tripletjax.training.optimizer import make_optimizer
 from tripletjax.training.setup import Run, prepare_run
 from tripletjax.training.state import (
@@ -72,7 +73,7 @@ def train_and_evaluate(
   devices = parallel.all_devices() if devices is None else devices
   run = prepare_run(config, workdir, Path(data_dir), devices, say)
   state = create_state(
-    objective.make_model(config, axis_name=parallel.AXIS),
+    make_model(config, axis_name=parallel.AXIS),
     make_optimizer(
       config,
       total_steps=run.schedule.total,

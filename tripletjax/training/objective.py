@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 import optax
-from flax import linen as nn
 from jax.typing import ArrayLike
 from ml_collections import ConfigDict
 
@@ -22,6 +21,7 @@ from tripletjax.losses import LOSSES
 from tripletjax.miners import MINERS, capped, curriculum
 from tripletjax.models import DTYPES, MODELS, NORMS
 from tripletjax.reductions import REDUCTIONS
+from tripletjax.training.network import check_model
 from tripletjax.training.optimizer import (
   OPTIMIZERS,
   SCHEDULES,
@@ -119,12 +119,7 @@ def check_config(config: ConfigDict) -> None:
       )
   _check_loss(config.loss)
   check_references(config)
-  features = config.model.features
-  if not features or not all(isinstance(f, int) and f > 0 for f in features):
-    raise UserError(
-      "model.features: expected channels of one block or more, "
-      f"got {tuple(features)}"
-    )
+  check_model(config.model)
   check_optimizer(config.optimizer)
   _check_evaluation(config.evaluation)
 
@@ -167,20 +162,6 @@ def _check_evaluation(evaluation: ConfigDict) -> None:
       "evaluation.far: expected false-accept rates between 0 and 1, got "
       f"{tuple(evaluation.far)}"
     )
-
-
-def make_model(config: ConfigDict, *, axis_name: str) -> nn.Module:
-  """The embedding network."""
-  return MODELS[config.model.name](
-    features=tuple(config.model.features),
-    dimension=config.model.dimension,
-    normalize=config.model.normalize,
-    axis_name=axis_name,
-    norm=config.model.norm,
-    dropout=config.model.dropout,
-    dtype=DTYPES[config.model.dtype],
-    remat=config.model.remat,
-  )
 
 
 def make_loss(
