@@ -1,6 +1,7 @@
 """Names to functions: the curriculum, the moving margin, the other losses."""
 
 import importlib
+import inspect
 
 import jax
 import jax.numpy as jnp
@@ -149,6 +150,37 @@ def test_beta_of_the_margin_loss_is_learned():
     assert parallel.first(metrics)["beta"] == np.float32(0.7)
   assert abs(results[0] - 0.7) > 1e-3
   np.testing.assert_allclose(results[0], results[1], rtol=1e-5)
+
+
+OWN = {
+  "contrastive": {"positive_margin": 0.3},
+  "multi_similarity": {"alpha": 3.0, "beta": 20.0, "base": 0.2},
+  "nt_xent": {"temperature": 0.4},
+  "sup_con": {"temperature": 0.3},
+  "circle": {"gamma": 30.0},
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_loss_gets_its_own_parameters(name):
+  loss, _ = evaluate(0, name=name, distance="cosine", **{name: OWN[name]})
+  keywords = {"distance": "cosine", "reduction": config().loss.reduction}
+  if "margin" in inspect.signature(LOSSES[name]).parameters:
+    keywords["margin"] = config().loss.margin
+  embeddings = jnp.asarray(EMBEDDINGS)
+  expected, _ = LOSSES[name](embeddings, LABELS, **keywords, **OWN[name])
+  np.testing.assert_allclose(loss, expected, rtol=1e-5)
+  usual, _ = LOSSES[name](embeddings, LABELS, **keywords)
+  assert abs(float(usual) - float(loss)) > 1e-4
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_configs_hold_the_defaults_of_each_loss(name):
+  own = config().loss.get(name)
+  held = own.to_dict() if hasattr(own, "to_dict") else {}
+  assert held.keys() == OWN.get(name, {}).keys()
+  parameters = inspect.signature(LOSSES[name]).parameters
+  assert held == {field: parameters[field].default for field in held}
 
 
 @pytest.mark.parametrize(

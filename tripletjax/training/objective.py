@@ -66,12 +66,18 @@ POSITIVE = (
   "evaluation.batch_size",
   "checkpoint.keep",
   "augment.elastic_smoothness",
+  "loss.multi_similarity.alpha",
+  "loss.multi_similarity.beta",
+  "loss.nt_xent.temperature",
+  "loss.sup_con.temperature",
+  "loss.circle.gamma",
 )
 NOT_NEGATIVE = (
   "seed",
   "loss.margin",
   "loss.margin_end",
   "loss.triplets_per_anchor",
+  "loss.contrastive.positive_margin",
   "augment.rotation",
   "augment.scale",
   "augment.shear",
@@ -176,6 +182,9 @@ def make_loss(
   """
   loss_fn = REFERENCES[config.parallel.references][config.loss.name]
   accepted = inspect.signature(loss_fn).parameters
+  # loss.nt_xent.temperature is a keyword of nt_xent, and of nothing else.
+  own = config.loss.get(config.loss.name)
+  own = own.to_dict() if isinstance(own, ConfigDict) else {}
   margin_factor = make_margin_factor(config, steps=margin_steps)
 
   def loss_at_step(
@@ -196,6 +205,7 @@ def make_loss(
       labels,
       distance=config.loss.distance,
       reduction=config.loss.reduction,
+      **own,
       **keywords,
     )
 
