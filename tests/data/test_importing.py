@@ -575,3 +575,5 @@ def test_names(images, tmp_path, name, hint):
 def test_a_name_is_made_of_a_files():
   assert valid_name("lfw-funneled.v1") == "lfw_funneled_v1"
   assert valid_name("写真") == "images"
+  assert valid_name("LFW") == "lfw_images"
+  assert valid_name("vgg_face2") == "vgg_face2"  # which TFDS hasn't

@@ -20,6 +20,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import tensorflow_datasets as tfds
+
 from tripletjax.data.assembling import FINDINGS, VERSION, assemble
 from tripletjax.data.catalog import CATALOG
 from tripletjax.data.entries import Entry, Listing
@@ -56,7 +58,7 @@ def valid_name(text: str) -> str:
   """
   name = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_") or "images"
   name = name if name[0].isalpha() else f"set_{name}"
-  return f"{name}_images" if name in {*BUILDERS, *CATALOG} else name
+  return f"{name}_images" if name in _taken() else name
 
 
 def import_images(
@@ -144,11 +146,17 @@ def _check_name(name: str) -> None:
       "--name: expected small letters, digits and _ that begin with a letter, "
       f"such as {valid_name(name)}; got {name!r}"
     )
-  if name in BUILDERS or name in CATALOG:
+  if name in _taken():
     raise UserError(
       f"--name: {name} is the name of another set; choose one such as "
       f"{valid_name(name)}"
     )
+
+
+def _taken() -> set[str]:
+  """Names by which other sets are known, of other features."""
+  known = tfds.list_builders(with_community_datasets=False)
+  return {*BUILDERS, *CATALOG.keys() & set(known)}
 
 
 def _is_prepared(folder: Path, print_of: str) -> bool:
