@@ -9,8 +9,8 @@ python -m experiments.prepare --tfds=omniglot
 from __future__ import annotations
 
 import functools
-import re
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,7 +34,7 @@ DATA_DIR = flags.DEFINE_string(
   "data_dir", "data", "Folder of the prepared data sets."
 )
 IMAGE_SIZE = flags.DEFINE_string(
-  "image_size", "0", "N or HxW to resize to; 0 leaves the sizes."
+  "image_size", "", "N or HxW, height first, to resize to; as they are if not."
 )
 SKIP_UNREADABLE = flags.DEFINE_bool(
   "skip_unreadable", False, "Leave out images that can't be read; count them."
@@ -50,17 +50,22 @@ def main(argv: Sequence[str]) -> None:
       "expected exactly one of --images, --csv, --tfds, got "
       f"{' and '.join(f'--{flag.name}' for flag in given) or 'none'}"
     )
-  size = _size(IMAGE_SIZE.value)
+  # Pillow's, about a file that it reads all the same.
+  warnings.filterwarnings("ignore", module=r"PIL\.")
   # Imported here, so that --help and a wrong flag answer at once.
   if TFDS.value:
-    from tripletjax.data.downloading import download
+    from tripletjax.data.downloading import counts, download
 
-    if NAME.value or size or SKIP_UNREADABLE.value:
+    if NAME.value or IMAGE_SIZE.value or SKIP_UNREADABLE.value:
       app.fail("--tfds: --name, --image_size, --skip_unreadable don't apply")
-    print(download(TFDS.value, data_dir=DATA_DIR.value))
+    folder = download(TFDS.value, data_dir=DATA_DIR.value)
+    for line in counts(TFDS.value, data_dir=DATA_DIR.value):
+      print(line)
+    print(folder)
     return
   from tripletjax.data.importing import import_images, valid_name
   from tripletjax.data.listing import list_images
+  from tripletjax.data.sources import read_size
   from tripletjax.data.table import list_csv
   from tripletjax.report.prepared import (
     draw_findings,
@@ -75,7 +80,7 @@ def main(argv: Sequence[str]) -> None:
     list_csv(Path(CSV.value)) if CSV.value else list_images(IMAGES.value),
     name=NAME.value or valid_name(Path(first).resolve().stem),
     data_dir=DATA_DIR.value,
-    size=size,
+    size=read_size(IMAGE_SIZE.value, field="--image_size"),
     skip_unreadable=SKIP_UNREADABLE.value,
     open_bar=open_bar if sys.stderr.isatty() else None,
     draw=draw_findings,
@@ -84,14 +89,6 @@ def main(argv: Sequence[str]) -> None:
   print("\n".join(findings_lines(read_findings(findings))))
   print(findings.with_suffix(".png"))
   print(folder)
-
-
-def _size(text: str) -> tuple[int, int] | None:
-  match = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text)
-  size = (int(match[1]), int(match[2] or match[1])) if match else (0, 1)
-  if text != "0" and not all(size):
-    app.fail(f"--image_size: expected 0, N or HxW, got {text!r}")
-  return size if text != "0" else None
 
 
 if __name__ == "__main__":

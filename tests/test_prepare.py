@@ -15,7 +15,8 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from tripletjax.data.downloading import download
+from tests import prepared_sets
+from tripletjax.data.downloading import counts, download
 from tripletjax.errors import UserError
 
 ROOT = Path(__file__).parent.parent
@@ -138,9 +139,9 @@ def test_mistakes_are_one_line_and_exit_code_2(folder, tmp_path):
   rows = {
     (): "expected exactly one of --images, --csv, --tfds, got none",
     (images, "--tfds=lfw"): "got --images and --tfds",
-    (images, "--image_size=big"): "--image_size: expected 0, N or HxW, got",
-    (images, "--image_size=0x3"): "--image_size: expected 0, N or HxW, got",
-    (images, data): "can't read the image p1/9.png: cannot identify image",
+    (images, "--image_size=big"): "--image_size: expected 64 or 128x64",
+    (images, "--image_size=0x3"): "--image_size: expected 64 or 128x64, got",
+    (images, data): f"can't read the image {folder}/p1/9.png: cannot ",
     (images, data, "--name=lfw"): "--name: lfw is the name of another set",
     (images, f"--data_dir={tmp_path}/list.csv"): "--data_dir: can't prepare in",
     (f"--images={empty}",): f"--images: no image in {empty}; expected",
@@ -220,6 +221,19 @@ def test_drawn_sets_need_no_tensorflow(tmp_path, capsys):
   assert made == tmp_path / "digits" / "1.0.0"
   assert (made / "dataset_info.json").exists()
   assert "Preparing digits" in capsys.readouterr().err
+  assert len(counts("digits", data_dir=tmp_path)) == 2
+
+
+def test_counts_of_a_set(tmp_path):
+  examples = [prepared_sets.example(number) for number in range(12)]
+  splits = {"train": [*examples[:4], examples[6]], "test": examples[4:6]}
+  prepared_sets.write_set(tmp_path, "few", splits)
+  assert sorted(counts("few", data_dir=tmp_path)) == [
+    "test: images 2, identities 1; of one 2 to 2, median 2; identities with a "
+    "single image 0",
+    "train: images 5, identities 3; of one 1 to 3, median 1; identities with a "
+    "single image 2",
+  ]
 
 
 def test_an_interruption_from_the_keyboard_is_one_line():

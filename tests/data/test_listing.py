@@ -110,7 +110,9 @@ def test_links_to_folders_are_not_followed(tmp_path):
   (inside / "link").symlink_to(outside, target_is_directory=True)
   (inside / "b" / "2.png").symlink_to(outside / "a" / "1.png")
   (inside / "b" / "3.png").symlink_to(outside / "gone.png")
-  paths = {e.path: e for e in list_images([str(inside)]).entries}
+  listing = list_images([str(inside)])
+  assert listing.passed_over == {"links to folders": 1}
+  paths = {e.path: e for e in listing.entries}
   assert sorted(paths) == ["b/1.png", "b/2.png", "b/3.png", "c/1.png"]
   assert paths["b/2.png"].read() == image(0)
   with pytest.raises(OSError, match="No such file"):

@@ -10,6 +10,7 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 
 from tripletjax.data.preparation import BUILDERS, prepare
+from tripletjax.data.sources import identity_counts, open_source
 from tripletjax.errors import UserError
 
 
@@ -52,3 +53,21 @@ def download(name: str, *, data_dir: str | os.PathLike[str]) -> Path:
     said = " ".join(str(error).split()) or type(error).__name__
     raise UserError(f"--tfds: can't prepare {name}: {said}") from error
   return Path(builder.data_dir)
+
+
+def counts(name: str, *, data_dir: str | os.PathLike[str]) -> list[str]:
+  """A line for each split of a prepared set: images, identities, lone ones."""
+  lines = []
+  for split in prepare(name, data_dir=data_dir).info.splits:
+    try:
+      source = open_source(name, data_dir=data_dir, split=split)
+    except UserError as error:  # such as a set that has no label
+      lines.append(f"{split}: {error}")
+      continue
+    found = identity_counts(source.labels)
+    lines.append(
+      f"{split}: images {found.images:,}, identities {found.identities:,}; of "
+      f"one {found.smallest:,} to {found.largest:,}, median {found.median:,g}; "
+      f"identities with a single image {found.lone:,}"
+    )
+  return lines

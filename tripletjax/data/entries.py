@@ -16,6 +16,11 @@ LARGEST = 256 * 2**20  # bytes of an image file; more is taken for a bomb
 class Origin(Protocol):
   """Where images are read from."""
 
+  @property
+  def path(self) -> Path:
+    """Of the folder or zip."""
+    ...
+
   def read(self, member: str, limit: int) -> bytes:
     """The file's bytes; OSError where it can't be read or is longer."""
     ...
@@ -44,6 +49,11 @@ class Entry(NamedTuple):
   member: str
   origin: Origin
 
+  @property
+  def file(self) -> Path:
+    """The file, for messages; of a zip as if it were a folder."""
+    return self.origin.path / self.member
+
   def read(self) -> bytes:
     """The file's bytes; OSError where it can't be read."""
     return self.origin.read(self.member, LARGEST)
@@ -66,11 +76,11 @@ class Listing:
 class Folder:
   """Files below a folder."""
 
-  root: Path
+  path: Path
 
   def read(self, member: str, limit: int) -> bytes:
     """The file's bytes; OSError where it can't be read or is longer."""
-    with (self.root / member).open("rb") as file:
+    with (self.path / member).open("rb") as file:
       data = file.read(limit + 1)
     if len(data) > limit:
       raise OSError(f"larger than {limit:,} bytes")

@@ -84,6 +84,8 @@ def _list_place(
       images.append(file)
     else:
       passed[ending] += 1
+  if links:
+    passed["links to folders"] += len(links)
   if not images:
     said = f" ({len(links)} links to folders aren't followed)" if links else ""
     raise UserError(

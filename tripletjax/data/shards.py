@@ -144,7 +144,7 @@ def write_part(
         if isinstance(stored, str):
           if not skip_unreadable:
             raise UserError(
-              f"can't read the image {entry.path}: {stored}; mend or remove "
+              f"can't read the image {entry.file}: {stored}; mend or remove "
               "it, or leave out all such images by --skip_unreadable"
             )
           skipped.append((index, stored))

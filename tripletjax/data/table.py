@@ -28,7 +28,7 @@ def list_csv(path: Path) -> Listing:
     split = row.get("split") or "train"
     check_split(f"--csv: {path}:{line}", split)
     try:
-      status = (folder.root / row["path"]).stat()
+      status = (folder.path / row["path"]).stat()
     except (OSError, ValueError):
       raise UserError(
         f"--csv: {path}:{line}: there is no file {row['path']!r} in "
