@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 # How long a process may take to end when it is asked to, in seconds.
 GRACE = 10.0
+# Where a process that fails says so, by a file named by its number, before it
+# ends: others notice its end sooner than we do, and abort in many lines.
+FAILED = "TRIPLETJAX_FAILED"
 
 
 def launch(command: Sequence[str], *, processes: int) -> int:
@@ -30,22 +36,48 @@ def launch(command: Sequence[str], *, processes: int) -> int:
     f"--coordinator=127.0.0.1:{free_port()}",
     f"--num_processes={processes}",
   )
-  with _ended(
-    [
-      subprocess.Popen(
-        [sys.executable, *command, *together, f"--process_id={number}"]
-      )
-      for number in range(processes)
-    ]
-  ) as children:
+  with (
+    tempfile.TemporaryDirectory() as folder,
+    _ended(
+      [
+        subprocess.Popen(
+          [sys.executable, *command, *together, f"--process_id={number}"],
+          env={**os.environ, FAILED: folder},
+        )
+        for number in range(processes)
+      ]
+    ) as children,
+  ):
     while True:
       codes = [child.poll() for child in children]
-      failed = [code for code in codes if code]
-      if failed:
-        return failed[0] if failed[0] > 0 else 128 - failed[0]
+      told = next(Path(folder).iterdir(), None)
+      if told is not None:
+        failed = children[int(told.name)]
+        _kill(child for child in children if child is not failed)
+        told.unlink()
+        codes = [failed.wait()]
+      for code in filter(None, codes):
+        # The others can't go on, and may wait for this one forever.
+        _kill(children)
+        return code if code > 0 else 128 - code
       if None not in codes:
         return 0
       time.sleep(0.05)
+
+
+def say_failed(number: int) -> None:
+  """Tells the launcher, if there is one, and lets it end the others first.
+
+  Of several that fail at the same time one returns from here.
+  """
+  folder = os.environ.get(FAILED)
+  if folder is None:
+    return
+  told = Path(folder) / str(number)
+  told.touch()
+  patience = time.monotonic() + GRACE / 2
+  while told.exists() and time.monotonic() < patience:
+    time.sleep(0.01)
 
 
 def free_port() -> int:
@@ -70,12 +102,15 @@ def _ended(
   finally:
     signal.signal(signal.SIGTERM, before)
     for child in children:
-      if child.poll() is None:
-        child.terminate()
+      child.terminate()
     patience = time.monotonic() + GRACE
     for child in children:
-      try:
+      with contextlib.suppress(subprocess.TimeoutExpired):
         child.wait(max(patience - time.monotonic(), 0))
-      except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
+    _kill(children)
+
+
+def _kill(children: Iterable[subprocess.Popen]) -> None:
+  for child in children:
+    child.kill()
+    child.wait()

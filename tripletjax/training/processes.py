@@ -21,6 +21,7 @@ from jax.experimental import multihost_utils
 from tripletjax.data.sampling import PKSampler
 from tripletjax.data.sampling import Shard as SamplerShard
 from tripletjax.errors import UserError
+from tripletjax.training.launcher import say_failed
 
 # Of clusters that JAX knows: what has to be set, and the number of processes.
 CLUSTERS: Mapping[str, tuple[tuple[str, ...], str]] = {
@@ -71,6 +72,7 @@ def together(
   except BaseException as error:
     if jax.process_count() == 1:
       raise
+    say_failed(jax.process_index())
     # To exit as usual would wait for the others, and they wait for this one.
     os._exit(_say_why(error))
 

@@ -1,0 +1,299 @@
+"""Several processes: they meet, share the batch, and end together."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from configs import digits
+from tripletjax import UserError
+from tripletjax.training import launcher, parallel, processes
+from tripletjax.training.loop import train_and_evaluate
+
+ROOT = Path(__file__).parent.parent.parent
+# Every draw the same, and no jumps: a loss that rounding doesn't change.
+FIELDS = {"loss.miner": "all", "augment.rotation": 0.0}
+
+
+def run_processes(workdir, data_dir, *flags, processes=2, devices=1):
+  """`experiments.launch`, as a user types it."""
+  given = [f"--config.{name}={value}" for name, value in FIELDS.items()]
+  return subprocess.run(
+    [
+      *(sys.executable, "-m", "experiments.launch"),
+      *(f"--processes={processes}", "--", "--config=configs/digits.py:smoke"),
+      *given,
+      *(f"--workdir={workdir}", f"--data_dir={data_dir}", *flags),
+    ],
+    capture_output=True,
+    text=True,
+    cwd=ROOT,
+    timeout=300,
+    env={
+      **os.environ,
+      "PYTHONPATH": str(ROOT),
+      "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+      "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+    },
+  )
+
+
+def one_process(workdir, data_dir, **keywords):
+  config = digits.get_config("smoke")
+  config.update_from_flattened_dict(FIELDS)
+  # Optax's Adam multiplies its integer count with floats.
+  with jax.numpy_dtype_promotion("standard"):
+    return train_and_evaluate(
+      config,
+      workdir,
+      data_dir=data_dir,
+      devices=parallel.local_devices()[:1],
+      **keywords,
+    )
+
+
+def numbers(workdir, name):
+  lines = (workdir / "metrics.jsonl").read_text().splitlines()
+  rows = [json.loads(line) for line in lines]
+  return [row[name] for row in rows if name in row]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+  """One process with one device: its data and its run."""
+  data_dir = tmp_path_factory.mktemp("data")
+  workdir = tmp_path_factory.mktemp("alone")
+  return data_dir, workdir, one_process(workdir, data_dir)
+
+
+def assert_same_run(workdir, alone):
+  _, expected, summary = alone
+  for name in ("loss", "positive_distance", "gradient_norm", "eval/map@r"):
+    values = numbers(workdir, name)
+    np.testing.assert_allclose(
+      values, numbers(expected, name), rtol=1e-3, err_msg=name
+    )
+    # The first step is from the same state.
+    np.testing.assert_allclose(
+      values[0], numbers(expected, name)[0], rtol=1e-5, err_msg=name
+    )
+  found = json.loads((workdir / "summary.json").read_text())
+  np.testing.assert_allclose(
+    found["trained"]["map@r"], summary["trained"]["map@r"], rtol=1e-3
+  )
+
+
+def test_two_processes_go_on_with_the_run_of_one(alone, tmp_path):
+  data_dir = alone[0]
+  one_process(tmp_path, data_dir, max_steps=10)
+  result = run_processes(tmp_path, data_dir)
+  assert result.returncode == 0, result.stderr
+  assert_same_run(tmp_path, alone)
+  # One of them speaks.
+  assert result.stdout.count("resumed: step 10 of 20") == 1
+  assert result.stdout.count("devices: 2 x cpu (cpu) of 2 processes") == 1
+  assert result.stdout.count("| trained network") == 1
+  assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == [
+    "15",
+    "20",
+  ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  ("count", "devices", "backend", "references"),
+  [
+    (2, 1, "shard_map", "gather"),
+    (2, 4, "pmap", "gather"),
+    (4, 1, "pmap", "ring"),
+    (2, 2, "shard_map", "ring"),
+  ],
+)
+def test_processes_draw_the_curves_of_one(
+  alone, tmp_path, count, devices, backend, references
+):
+  result = run_processes(
+    tmp_path / "run",
+    tmp_path / "data",  # prepared by the first, and then there for the others
+    f"--config.parallel.backend={backend}",
+    f"--config.parallel.references={references}",
+    processes=count,
+    devices=devices,
+  )
+  assert result.returncode == 0, result.stderr
+  assert_same_run(tmp_path / "run", alone)
+
+
+@pytest.mark.parametrize(
+  ("flags", "message"),
+  [
+    ([], "--workdir: can't use"),  # which one process finds
+    (["--config.loss.margin=-1"], "loss.margin: expected 0 or more"),  # and all
+  ],
+)
+def test_a_mistake_ends_all_of_them_with_one_line(tmp_path, flags, message):
+  (tmp_path / "run").write_text("no folder")
+  start = time.monotonic()
+  result = run_processes(tmp_path / "run", tmp_path / "data", *flags)
+  assert result.returncode == 2
+  errors = [
+    line for line in result.stderr.splitlines() if line.startswith("error: ")
+  ]
+  assert len(errors) == 1
+  assert message in errors[0]
+  # Nor does the other say how it was ended.
+  assert "Traceback" not in result.stderr
+  assert "Fatal" not in result.stderr
+  assert time.monotonic() - start < 60
+
+
+WAIT = "import time; time.sleep(60)"
+
+
+def child(first, others):
+  """A program whose first process does one thing, and all others another."""
+  return [
+    "-c",
+    f"import sys\nif '--process_id=0' in sys.argv: {first}\nelse: {others}",
+  ]
+
+
+@pytest.mark.parametrize(
+  ("first", "others", "code"),
+  [
+    ("pass", "pass", 0),
+    ("sys.exit(7)", WAIT, 7),
+    (WAIT, "sys.exit(3)", 3),
+    ("import os; os.kill(os.getpid(), 9)", WAIT, 128 + 9),
+  ],
+)
+def test_one_that_fails_ends_the_others(first, others, code):
+  start = time.monotonic()
+  assert launcher.launch(child(first, others), processes=3) == code
+  assert time.monotonic() - start < 20
+
+
+def test_a_process_that_does_not_listen_is_killed():
+  deaf = "import signal; signal.signal(15, signal.SIG_IGN); " + WAIT
+  first = "import time; time.sleep(1); sys.exit(4)"
+  start = time.monotonic()
+  assert launcher.launch(child(first, deaf), processes=2) == 4
+  assert time.monotonic() - start < 5
+
+
+def test_one_that_says_that_it_fails_outlives_the_others(tmp_path):
+  mark = tmp_path / "outlived"
+  first = (
+    "from tripletjax.training.launcher import say_failed; say_failed(0); "
+    f"open({str(mark)!r}, 'w').close(); sys.exit(5)"
+  )
+  # Ends with another code if it isn't ended.
+  others = "import time; time.sleep(4); sys.exit(6)"
+  assert launcher.launch(child(first, others), processes=2) == 5
+  assert mark.exists()
+
+
+def test_the_launcher_passes_on_that_it_is_ended(tmp_path):
+  marks = [tmp_path / f"{number}" for number in range(2)]
+  program = (
+    "import os, sys, time\n"
+    "number = sys.argv[-1][-1]\n"
+    f"open(os.path.join({str(tmp_path)!r}, number), 'w')"
+    ".write(str(os.getpid()))\n"
+    "time.sleep(60)"
+  )
+  code = (
+    "from tripletjax.training.launcher import launch\n"
+    f"launch(['-c', {program!r}], processes=2)"
+  )
+  process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
+  deadline = time.monotonic() + 30
+  while not all(mark.exists() and mark.read_text() for mark in marks):
+    assert time.monotonic() < deadline
+    time.sleep(0.05)
+  process.send_signal(signal.SIGTERM)
+  assert process.wait(20) == 128 + signal.SIGTERM
+  for mark in marks:
+    with pytest.raises(ProcessLookupError):
+      os.kill(int(mark.read_text()), 0)
+
+
+def test_a_free_port_can_be_listened_to():
+  first, second = launcher.free_port(), launcher.free_port()
+  assert 1024 <= first < 2**16
+  assert 1024 <= second < 2**16
+
+
+SLURM = {
+  "SLURM_JOB_ID": "1",
+  "SLURM_STEP_NODELIST": "a[1-2]",
+  "SLURM_PROCID": "0",
+  "SLURM_LOCALID": "0",
+  "SLURM_NTASKS": "2",
+}
+
+
+@pytest.mark.parametrize(
+  ("environment", "expected"),
+  [
+    ({}, False),
+    (SLURM, True),
+    (SLURM | {"SLURM_NTASKS": "1"}, False),
+    # In an allocation, but not started by srun.
+    ({k: v for k, v in SLURM.items() if k != "SLURM_LOCALID"}, False),
+    ({"OMPI_MCA_orte_hnp_uri": "1;tcp", "OMPI_COMM_WORLD_SIZE": "4"}, True),
+    ({"OMPI_COMM_WORLD_SIZE": "4"}, False),
+  ],
+)
+def test_a_cluster_is_known_by_its_environment(environment, expected):
+  assert processes.in_cluster(environment) is expected
+
+
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [
+    (("127.0.0.1:1234", None, None), "--coordinator, --num_processes and --pr"),
+    ((None, None, 0), "expected all or none"),
+    (("localhost", 2, 0), "--coordinator: expected host:port, got 'localhost'"),
+    (("localhost:port", 2, 0), "expected host:port"),
+    (("localhost:1234", 2, 2), "--process_id: expected 0 to 1, got 2"),
+    (("localhost:1234", 2, -1), "--process_id: expected 0 to 1, got -1"),
+  ],
+)
+def test_flags_that_cannot_be_right(arguments, message):
+  with (
+    pytest.raises(UserError, match=message),
+    processes.together(*arguments),
+  ):
+    pass
+
+
+def test_the_environment_of_jax_is_read(monkeypatch):
+  monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "somewhere:1234")
+  with pytest.raises(UserError, match="expected all"), processes.together():
+    pass
+  monkeypatch.setenv("JAX_NUM_PROCESSES", "2")
+  monkeypatch.setenv("JAX_PROCESS_ID", "5")
+  with (
+    pytest.raises(UserError, match="--process_id: expected 0 to 1"),
+    processes.together(),
+  ):
+    pass
+
+
+def test_one_process_is_first_and_waits_for_nobody():
+  with processes.together() as is_first:
+    assert is_first
+  processes.wait("nobody")
+  assert processes.from_first({"step": 3}) == {"step": 3}
+  with processes.first_goes_first():
+    pass
+  with pytest.raises(UserError, match="as it was"), processes.together():
+    raise UserError("as it was")
