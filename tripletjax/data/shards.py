@@ -228,9 +228,10 @@ def _store(entry: Entry, size: tuple[int, int] | None) -> Stored | str:
     encoded = entry.read()
     kept, channels, digest = store_image(encoded, size=size)
     with Image.open(io.BytesIO(encoded)) as file:
-      kind = file.format or "unknown"
-    with Image.open(io.BytesIO(kept)) as file:
-      shape = file.height, file.width
+      kind, shape = file.format or "unknown", (file.height, file.width)
+    if kept is not encoded:
+      with Image.open(io.BytesIO(kept)) as file:
+        shape = file.height, file.width
   except Exception as error:
     # Decoders raise nearly anything for a damaged file.
     if isinstance(error, OSError) and error.strerror:
