@@ -21,6 +21,7 @@ from PIL import Image
 from tripletjax.data import shards
 from tripletjax.data.importing import fingerprint, import_images, valid_name
 from tripletjax.data.listing import list_images
+from tripletjax.data.preparation import prepare
 from tripletjax.data.table import list_csv
 from tripletjax.errors import UserError
 
@@ -255,6 +256,9 @@ def test_a_killed_preparation_leaves_nothing_that_looks_finished(
   assert killed.returncode == -signal.SIGKILL, killed.stderr
   assert not (tmp_path / "data" / "mine").exists()
   assert not list((tmp_path / "data").glob("[!.]*"))
+  with pytest.raises(UserError) as error:  # ... nor does the reading side
+    prepare("mine", data_dir=tmp_path / "data")
+  assert "where digits, glyphs can be used; prepare it by" in str(error.value)
   told = Told()
   folder = run(images, tmp_path / "data", told)
   done = 5 if moment == "8" else 12

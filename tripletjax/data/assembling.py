@@ -23,8 +23,8 @@ def assemble(
   sidecars: Sequence[tuple[Part, Mapping[str, Any]]],
   found: Mapping[str, Any],
   draw: Callable[[Path], Any] | None,
-) -> None:
-  """Links the shards into `<staging>/1.0.0` and adds what TFDS reads.
+) -> Path:
+  """Links the shards into a folder and adds what TFDS reads.
 
   Args:
     staging: where the parts lie.
@@ -33,12 +33,16 @@ def assemble(
     found: the findings, stored as `findings.json`.
     draw: called with the path of the findings.
 
+  Returns:
+    The folder, to be renamed.
+
   Raises:
     OSError: the folder can't be written.
   """
-  folder = staging / VERSION
-  shutil.rmtree(folder)  # of a preparation that was killed here
-  folder.mkdir()
+  # So deep that nobody who looks for sets takes it for one.
+  folder = staging / "set" / name / VERSION
+  shutil.rmtree(folder, ignore_errors=True)  # if killed here before
+  folder.mkdir(parents=True)
   infos = []
   for split in found["splits"]:
     kept = [
@@ -80,6 +84,7 @@ def assemble(
   write_whole(path, (json.dumps(found, indent=2) + "\n").encode())
   if draw:
     draw(path)
+  return folder
 
 
 def _link(source: Path, target: Path) -> None:

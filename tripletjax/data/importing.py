@@ -110,9 +110,9 @@ def import_images(
           **find(listing, sidecars),
         }
         _check_left(found)
-        assemble(staging, name, sidecars, found, draw)
+        whole = assemble(staging, name, sidecars, found, draw)
         folder.parent.mkdir(exist_ok=True)
-        (staging / VERSION).rename(folder)
+        whole.rename(folder)
         shutil.rmtree(staging)
       else:
         shutil.rmtree(staging, ignore_errors=True)  # if killed in its removal
@@ -186,7 +186,7 @@ def _start(staging: Path, print_of: str, say: Callable[[str], Any]) -> None:
       "preparation: starting anew"
     )
     shutil.rmtree(staging)
-  (staging / VERSION).mkdir(parents=True, exist_ok=True)
+  staging.mkdir(exist_ok=True)
   write_whole(mark, print_of.encode())
 
 
