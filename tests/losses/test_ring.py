@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -224,6 +225,13 @@ def test_nothing_as_wide_as_the_batch_is_held(miner):
   assert "x192x" not in ring
   assert "<192x" not in ring.replace("<192xi32>", "")
   assert "all_gather" not in ring
+
+
+def test_what_travels():
+  # To find the triplets the embeddings; then these with their gradient.
+  program = lowered(ring_triplet_loss, 2, 8, miner="batch_hard").as_text()
+  sent = re.findall(r"collective_permute.*tensor<8x32xf32>", program)
+  assert len(sent) == 1 + 2
 
 
 def test_statistics_that_nobody_asks_for_take_no_trip():

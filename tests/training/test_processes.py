@@ -135,7 +135,12 @@ def test_processes_draw_the_curves_of_one(
   ("flags", "message"),
   [
     ([], "--workdir: can't use"),  # which one process finds
-    (["--config.loss.margin=-1"], "loss.margin: expected 0 or more"),  # and all
+    # Which all find.
+    pytest.param(
+      ["--config.loss.margin=-1"],
+      "loss.margin: expected 0 or more",
+      marks=pytest.mark.slow,
+    ),
   ],
 )
 def test_a_mistake_ends_all_of_them_with_one_line(tmp_path, flags, message):

@@ -78,7 +78,7 @@ def _none_yet(ring: Ring, slots: int) -> Best:
 def find_batch_hard(ring: Ring, margin: jax.Array, soft: bool) -> Found:
   """The farthest positive and the nearest negative, in one trip."""
 
-  def visit_fn(visit: Visit, gradient: jax.Array, rows: tuple) -> tuple:
+  def look_fn(visit: Visit, rows: tuple) -> tuple:
     far, near, positives, lost = rows
     distances, masks = visit.pairs()
     best = []
@@ -90,7 +90,7 @@ def find_batch_hard(ring: Ring, margin: jax.Array, soft: bool) -> Found:
       best.append(
         so_far.or_nearer(values, column[:, None], found[:, None], visit.first)
       )
-    return gradient, (
+    return (
       *best,
       positives + row_count(masks.positive),
       lost | has_lost(distances, masks),
@@ -99,7 +99,7 @@ def find_batch_hard(ring: Ring, margin: jax.Array, soft: bool) -> Found:
   none = _none_yet(ring, 1)
   counts = jnp.zeros(ring.rows, jnp.int32)
   start = (none, none, counts, jnp.zeros(ring.rows, bool))
-  _, (far, near, positives, lost) = ring.trip(visit_fn, start)
+  far, near, positives, lost = ring.look(look_fn, start)
   far = far._replace(distance=-far.distance)
   return _listed(ring, far, near, margin, soft)._replace(
     positives=ring.flat(positives), lost=ring.flat(lost)
@@ -112,17 +112,17 @@ def find_semi_hard(ring: Ring, margin: jax.Array, soft: bool) -> Found:
   def one_round(start: jax.Array) -> tuple[jax.Array, Found]:
     positives = collect_positives(ring, start)
 
-    def visit_fn(visit: Visit, gradient: jax.Array, rows: tuple) -> tuple:
+    def look_fn(visit: Visit, rows: tuple) -> tuple:
       near, positives = rows
       distances, masks = visit.pairs()
       column, found = first_smallest_above(
         jnp.where(masks.negative, distances, jnp.nan), positives.distance
       )
       near = near.or_nearer(distances, column, found, visit.first)
-      return gradient, (near, positives)
+      return near, positives
 
     none = _none_yet(ring, positives.column.shape[2])
-    _, (near, _) = ring.trip(visit_fn, (none, positives))
+    near, _ = ring.look(look_fn, (none, positives))
     far = Best(positives.distance, positives.column)
     return positives.number, _with_positives(
       ring, _listed(ring, far, near, margin, soft), positives
@@ -170,7 +170,7 @@ def find_band(miner_fn: MinerFn) -> FindFn:
     def one_round(start: jax.Array) -> tuple[jax.Array, Found]:
       positives = collect_positives(ring, start)
 
-      def visit_fn(visit: Visit, gradient: jax.Array, rows: tuple) -> tuple:
+      def pay_fn(visit: Visit, gradient: jax.Array, rows: tuple) -> tuple:
         positives, totals, by = rows
         (_, more), (by_x, by_y, *by_more) = jax.value_and_grad(
           cost, argnums=(0, 1, 2, 3), has_aux=True
@@ -194,7 +194,7 @@ def find_band(miner_fn: MinerFn) -> FindFn:
         zeros[:, 0],
       )
       start_rows = (positives, RowTotals(zeros, zeros, zeros), by_zero)
-      by_block, (_, totals, by) = ring.trip(visit_fn, start_rows)
+      by_block, (_, totals, by) = ring.pay(pay_fn, start_rows)
       by_anchors, by_positives, by_margin = by
       more, by_more = give_back(ring, positives.column, by_positives)
       found = Found(

@@ -96,7 +96,7 @@ def ring_statistics(ring: Ring, margin: jax.Array) -> RowStatistics:
   def one_round(start: jax.Array) -> tuple[jax.Array, RowStatistics]:
     positives = collect_positives(ring, start)
 
-    def visit_fn(visit: Visit, gradient: jax.Array, rows: tuple) -> tuple:
+    def look_fn(visit: Visit, rows: tuple) -> tuple:
       positives, found = rows
       distances, masks, candidates = beside(visit, positives, start)
       block = Block(
@@ -110,10 +110,10 @@ def ring_statistics(ring: Ring, margin: jax.Array) -> RowStatistics:
       )
       here = row_statistics(block, margin)
       added = _over_negatives(found, here)
-      return gradient, (positives, added)
+      return positives, added
 
     start_rows = (positives, _nothing(ring, margin))
-    _, (_, found) = ring.trip(visit_fn, start_rows)
+    _, found = ring.look(look_fn, start_rows)
     return positives.number, ring.flat(found)
 
   return in_rounds(ring, one_round, _over_positives)

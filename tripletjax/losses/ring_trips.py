@@ -55,9 +55,11 @@ class Visit(NamedTuple):
     return self.distance_fn(anchors.embeddings, block.embeddings), masks
 
 
+# A visit, and what the tile's rows hold -> what they hold now.
+LookFn = Callable[[Visit, Any], Any]
 # A visit, the gradient by the block's embeddings [b, D], and what the tile's
 # rows hold -> the same two, changed.
-VisitFn = Callable[[Visit, jax.Array, Any], tuple[jax.Array, Any]]
+PayFn = Callable[[Visit, jax.Array, Any], tuple[jax.Array, Any]]
 
 
 class Ring(NamedTuple):
@@ -81,16 +83,33 @@ class Ring(NamedTuple):
     tiles, rows = self.anchors.labels.shape
     return tiles, rows
 
-  def trip(self, visit_fn: VisitFn, rows: Any) -> tuple[jax.Array, Any]:
-    """All blocks visit all devices once.
+  def look(self, look_fn: LookFn, rows: Any) -> Any:
+    """All blocks visit all devices once, to be looked at.
 
     Args:
-      visit_fn: is called for each block and tile of anchors.
+      look_fn: is called for each block and tile of anchors.
       rows: what the rows hold, a pytree of `[n, ...]`, a tile an entry.
+
+    Returns:
+      The rows.
+    """
+
+    def visit_fn(visit: Visit, gradient: None, rows: Any) -> tuple[None, Any]:
+      return gradient, look_fn(visit, rows)
+
+    return self._trip(visit_fn, None, rows)[1]
+
+  def pay(self, pay_fn: PayFn, rows: Any) -> tuple[jax.Array, Any]:
+    """The same with a gradient, which travels with its block.
 
     Returns:
       The gradient by this device's own block, `[b, D]`, and the rows.
     """
+    return self._trip(pay_fn, jnp.zeros_like(self.block.embeddings), rows)
+
+  def _trip(
+    self, visit_fn: Callable[..., tuple], gradient: Any, rows: Any
+  ) -> tuple[Any, Any]:
     size = lax.axis_size(self.axis_name)
     here = lax.axis_index(self.axis_name)
     count = len(self.block.labels)
@@ -100,7 +119,7 @@ class Ring(NamedTuple):
       block, gradient, rows = carry
       first = (here - number) % size * count
 
-      def tile(gradient: jax.Array, of: tuple) -> tuple[jax.Array, Any]:
+      def tile(gradient: Any, of: tuple) -> tuple[Any, Any]:
         anchors, rows = of
         visit = Visit(anchors, block, first, self.distance_fn)
         return visit_fn(visit, gradient, rows)
@@ -109,7 +128,6 @@ class Ring(NamedTuple):
       block, gradient = lax.ppermute((block, gradient), self.axis_name, to_next)
       return block, gradient, rows
 
-    gradient = jnp.zeros_like(self.block.embeddings)
     start = (self.block, gradient, rows)
     _, gradient, rows = lax.fori_loop(0, size, station, start)
     return gradient, rows
@@ -162,9 +180,7 @@ def collect_positives(ring: Ring, start: jax.Array) -> Positives:
   """The positives number `start` to `start + S` of each anchor, in one trip."""
   shape = (*ring.rows, slots(len(ring.block.labels), ring.axis_name))
 
-  def visit_fn(
-    visit: Visit, gradient: jax.Array, found: Positives
-  ) -> tuple[jax.Array, Positives]:
+  def look_fn(visit: Visit, found: Positives) -> Positives:
     distances, masks = visit.pairs()
     index = jnp.arange(distances.shape[0])[:, None]
 
@@ -186,7 +202,7 @@ def collect_positives(ring: Ring, start: jax.Array) -> Positives:
         visit.anchors.labels, visit.block.labels, visit.block.where
       ),
     )
-    return gradient, Positives(
+    return Positives(
       distance,
       column,
       found.number + row_count(masks.positive),
@@ -200,7 +216,7 @@ def collect_positives(ring: Ring, start: jax.Array) -> Positives:
     jnp.zeros(shape[:2], jnp.int32),
     jnp.zeros(shape[:2], bool),
   )
-  return ring.trip(visit_fn, nothing)[1]
+  return ring.look(look_fn, nothing)
 
 
 def has_lost(distances: jax.Array, masks: PairMasks) -> jax.Array:
@@ -224,7 +240,7 @@ def give_back(
     The gradient by the anchors, `[n, t, D]`, and by this device's block.
   """
 
-  def visit_fn(
+  def pay_fn(
     visit: Visit, gradient: jax.Array, rows: tuple
   ) -> tuple[jax.Array, tuple]:
     columns, weights, by_anchors = rows
@@ -240,5 +256,5 @@ def give_back(
     return gradient + by_y, (columns, weights, by_anchors + by_x)
 
   by_anchors = jnp.zeros_like(ring.anchors.embeddings)
-  by_block, rows = ring.trip(visit_fn, (columns, weights, by_anchors))
+  by_block, rows = ring.pay(pay_fn, (columns, weights, by_anchors))
   return rows[2], by_block
