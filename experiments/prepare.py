@@ -34,7 +34,7 @@ DATA_DIR = flags.DEFINE_string(
   "data_dir", "data", "Folder of the prepared data sets."
 )
 IMAGE_SIZE = flags.DEFINE_string(
-  "image_size", "", "N or HxW, height first, to resize to; as they are if not."
+  "image_size", "", "N or HxW, height first, to resize to; 0 or none: as is."
 )
 SKIP_UNREADABLE = flags.DEFINE_bool(
   "skip_unreadable", False, "Leave out images that can't be read; count them."
@@ -74,13 +74,14 @@ def main(argv: Sequence[str]) -> None:
   )
   from tripletjax.writers import progress_bar
 
+  size = "" if IMAGE_SIZE.value == "0" else IMAGE_SIZE.value
   first = CSV.value or IMAGES.value[0].rpartition("=")[2]
   open_bar = functools.partial(progress_bar, desc="prepare", unit="image")
   folder = import_images(
     list_csv(Path(CSV.value)) if CSV.value else list_images(IMAGES.value),
     name=NAME.value or valid_name(Path(first).resolve().stem),
     data_dir=DATA_DIR.value,
-    size=read_size(IMAGE_SIZE.value, field="--image_size"),
+    size=read_size(size, field="--image_size"),
     skip_unreadable=SKIP_UNREADABLE.value,
     open_bar=open_bar if sys.stderr.isatty() else None,
     draw=draw_findings,

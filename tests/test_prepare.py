@@ -88,7 +88,7 @@ def test_what_it_prints_and_leaves(folder, tmp_path):
   with zipfile.ZipFile(tmp_path / "in.zip", "w") as file:
     for path in sorted(folder.rglob("*.png")):
       file.write(path, path.relative_to(tmp_path))
-  arguments = ("--images=one=in", "--images=two=in.zip")
+  arguments = ("--image_size=0", "--images=one=in", "--images=two=in.zip")
   result = command(*arguments, cwd=tmp_path)
   assert (result.returncode, result.stderr) == (0, "")
   assert result.stdout == SAID
