@@ -116,6 +116,10 @@ def get_config(variant: str = "") -> ConfigDict:
   config.parallel.backend = "pmap"  # or "shard_map"
   config.parallel.references = "gather"  # or in a "ring", to hold fewer
 
+  config.memory = ConfigDict()
+  config.memory.size = 0  # embeddings of earlier batches as references
+  config.memory.start = "10 percent"  # of training; till then it's only filled
+
   config.train = ConfigDict()
   config.train.duration = "1000 steps"
 

@@ -62,9 +62,7 @@ def batch_value_and_grad(
     return jax.value_and_grad(whole, has_aux=True)
 
   def cached(params: Any, examples: Examples) -> Differentiated:
-    chunks = jax.tree.map(
-      lambda x: x.reshape(-1, chunk, *x.shape[1:]), examples
-    )
+    chunks = _chunked(examples, chunk)
     embeddings = lax.map(lambda part: _embed(embed_fn, params, part), chunks)
     (loss, aux), (by_embeddings, gradients) = jax.value_and_grad(
       loss_fn, argnums=(0, 1), has_aux=True
@@ -82,6 +80,22 @@ def batch_value_and_grad(
     return (loss, ({}, aux)), gradients
 
   return cached
+
+
+def embed_all(
+  embed_fn: EmbedFn, params: Any, examples: Examples, *, chunk: int
+) -> jax.Array:
+  """The embeddings `[b, D]` alone, as training embeds them."""
+  if not chunk:
+    return embed_fn(params, examples)[0]
+  embeddings = lax.map(
+    lambda part: _embed(embed_fn, params, part), _chunked(examples, chunk)
+  )
+  return embeddings.reshape(-1, embeddings.shape[-1])
+
+
+def _chunked(examples: Examples, chunk: int) -> Examples:
+  return jax.tree.map(lambda x: x.reshape(-1, chunk, *x.shape[1:]), examples)
 
 
 def _embed(embed_fn: EmbedFn, params: Any, examples: Examples) -> jax.Array:

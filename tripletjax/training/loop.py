@@ -18,6 +18,7 @@ from tripletjax.data.sampling import PKSampler
 from tripletjax.data.sources import Source
 from tripletjax.training import artifacts, objective, parallel, processes
 from tripletjax.training.evaluation import raw_pixels
+from tripletjax.training.memory import stored_steps
 from tripletjax.training.network import make_model
 from tripletjax.training.optimizer import make_optimizer
 from tripletjax.training.setup import Run, prepare_run
@@ -83,6 +84,7 @@ def train_and_evaluate(
     key=jax.random.fold_in(jax.random.key(config.seed), 0),
     loss_parameters=objective.loss_parameters(config),
     averaged=config.optimizer.ema > 0,
+    memory_shape=(config.memory.size, config.model.dimension),
   )
   parameters = count_parameters(state)
   say(f"model: {config.model.name}, {parameters:,} parameters")
@@ -193,6 +195,10 @@ def _train(
       seconds += lap["input"] + lap["step"]
       _log(write, bar, rows, step, lap, run.sampler)
       pending = []
+      if evaluating and run.drift:
+        with watch.time("evaluation"):
+          moved = _drift(run, state, step)
+        write(step, moved)
       if evaluating and not quiet:
         with watch.time("evaluation"):
           numbers = _evaluate(run, state)
@@ -216,6 +222,22 @@ def _train(
 def _evaluate(run: Run, state: TrainState) -> dict[str, float]:
   embeddings = run.embed(state, run.eval_source)
   return run.measure(embeddings, run.config.loss.distance)
+
+
+def _drift(run: Run, state: TrainState, step: int) -> dict[str, float]:
+  """How far the oldest and the newest remembered batch have moved."""
+  config = run.config
+  oldest, newest = stored_steps(
+    step,
+    size=config.memory.size,
+    batch=config.batch.identities * config.batch.images,
+  )
+  assert run.drift is not None
+  found = {"memory/age": float(step - oldest)}
+  for name, earlier in (("drift", oldest), ("drift_of_newest", newest)):
+    (batch,) = run.load(earlier, earlier + 1)
+    found[f"memory/{name}"] = run.drift(state, batch, earlier)
+  return found
 
 
 def _log(

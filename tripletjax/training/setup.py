@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from tripletjax.data.caching import Held, free_memory, hold
@@ -17,27 +18,19 @@ from tripletjax.data.turns import QuarterTurns, with_quarter_turns
 from tripletjax.errors import UserError
 from tripletjax.training import objective, parallel, processes, run_folder
 from tripletjax.training.chunks import check_chunk
-from tripletjax.training.duration import to_steps
 from tripletjax.training.evaluation import (
   EmbedFn,
   MeasureFn,
   make_embed,
   make_measure,
 )
+from tripletjax.training.memory import check_memory
+from tripletjax.training.schedule import Schedule, make_schedule
 from tripletjax.training.splits import describe_part, open_parts
-from tripletjax.training.step import make_train_step
+from tripletjax.training.state import TrainState
+from tripletjax.training.step import make_drift_step, make_train_step
 
-
-class Schedule(NamedTuple):
-  """The durations of a config in steps; 0 is never."""
-
-  total: int
-  warmup: int
-  log: int
-  evaluate: int
-  checkpoint: int
-  next_miner: int
-  margin: int
+DriftFn = Callable[[TrainState, Any, int], float]
 
 
 class Run(NamedTuple):
@@ -51,6 +44,7 @@ class Run(NamedTuple):
   sampler: PKSampler
   devices: parallel.Devices
   train_step: Callable[..., Any]
+  drift: DriftFn | None
   embed: EmbedFn
   measure: MeasureFn
   table: jax.Array | None
@@ -92,6 +86,11 @@ def prepare_run(
     share=batch_size // len(devices),
     norm=config.model.norm,
   )
+  check_memory(
+    config.memory.size,
+    batch=batch_size,
+    references=config.parallel.references,
+  )
   parallel.check_divisible(
     config.evaluation.batch_size,
     "evaluation.batch_size",
@@ -132,6 +131,7 @@ def prepare_run(
     axis_name=parallel.AXIS,
     chunk=config.batch.chunk,
     ema=config.optimizer.ema,
+    memory_start=schedule.memory,
   )
   return Run(
     config=config,
@@ -148,6 +148,7 @@ def prepare_run(
       donate=(0,),
       backend=config.parallel.backend,
     ),
+    drift=make_drift(config, devices) if config.memory.size else None,
     embed=make_embed(
       devices,
       batch_size=config.evaluation.batch_size,
@@ -159,34 +160,28 @@ def prepare_run(
   )
 
 
-def make_schedule(config: ConfigDict, batches_per_epoch: int) -> Schedule:
-  """The config's durations in steps.
-
-  Raises:
-    UserError: one of them is not a duration.
-  """
-
-  def steps(field: str, value: str, total: int | None = None) -> int:
-    return to_steps(
-      value,
-      field=field,
-      batch_size=config.batch.identities * config.batch.images,
-      steps_per_epoch=batches_per_epoch,
-      total_steps=total,
-    )
-
-  total = steps("train.duration", config.train.duration)
-  return Schedule(
-    total=total,
-    warmup=steps("optimizer.warmup", config.optimizer.warmup, total),
-    log=max(steps("log.every", config.log.every, total), 1),
-    evaluate=steps("evaluation.every", config.evaluation.every, total),
-    checkpoint=steps("checkpoint.every", config.checkpoint.every, total),
-    next_miner=steps("loss.next_after", config.loss.next_after, total),
-    margin=max(
-      steps("loss.margin_duration", config.loss.margin_duration, total), 1
+def make_drift(config: ConfigDict, devices: parallel.Devices) -> DriftFn:
+  """`(state, batch, step) -> drift` of an earlier batch, on all devices."""
+  size = config.memory.size
+  count = config.batch.identities * config.batch.images
+  run = parallel.data_parallel(
+    make_drift_step(
+      objective.make_augment(config),
+      axis_name=parallel.AXIS,
+      chunk=config.batch.chunk,
     ),
+    devices,
+    replicated=(2, 3, 4),
+    backend=config.parallel.backend,
   )
+  key = objective.run_key(config)
+
+  def drift(state: TrainState, batch: Any, step: int) -> float:
+    first = step * count % size
+    found = run(state, batch, key, jnp.int32(step), jnp.int32(first))
+    return float(parallel.first(found))
+
+  return drift
 
 
 def hold_train(

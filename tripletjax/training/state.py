@@ -13,6 +13,8 @@ import optax
 from flax import linen as nn
 from flax.training import train_state
 
+from tripletjax.training.memory import empty_memory
+
 # Where the loss's own parameters stand among those of the network.
 LOSS = "loss"
 
@@ -24,10 +26,12 @@ class TrainState(train_state.TrainState):
     batch_stats: BatchNorm's statistics.
     average: `params` and `batch_stats` averaged over the steps, by which the
       network is evaluated; empty where they are as they are.
+    memory: embeddings of earlier batches, a `Memory`; else empty.
   """
 
   batch_stats: Any
   average: Any = flax.struct.field(default_factory=dict)
+  memory: Any = flax.struct.field(default_factory=dict)
 
 
 def create_state(
@@ -38,6 +42,7 @@ def create_state(
   key: jax.Array,
   loss_parameters: Mapping[str, float] | None = None,
   averaged: bool = False,
+  memory_shape: tuple[int, int] = (0, 0),
 ) -> TrainState:
   """A fresh state.
 
@@ -49,6 +54,7 @@ def create_state(
     loss_parameters: keywords of the loss that are learned too, and where they
       start; they stand beside the network's parameters, under `LOSS`.
     averaged: whether the state has averaged weights.
+    memory_shape: embeddings that are remembered, and their dimension.
   """
 
   def create(key: jax.Array) -> TrainState:
@@ -65,6 +71,7 @@ def create_state(
       params=params,
       batch_stats=batch_stats,
       average=start if averaged else {},
+      memory=empty_memory(*memory_shape) if memory_shape[0] else {},
       tx=optimizer,
     )
 

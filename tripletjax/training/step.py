@@ -20,7 +20,13 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from tripletjax.data.turns import turn_on_device
-from tripletjax.training.chunks import Examples, batch_value_and_grad
+from tripletjax.training.chunks import (
+  EmbedFn,
+  Examples,
+  batch_value_and_grad,
+  embed_all,
+)
+from tripletjax.training.memory import Remembered, drift, remember, with_memory
 from tripletjax.training.state import (
   LOSS,
   TrainState,
@@ -40,6 +46,7 @@ def make_train_step(
   axis_name: str,
   chunk: int = 0,
   ema: float = 0.0,
+  memory_start: int = 0,
 ) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
   """The step of one device, to be run on all devices of `axis_name`.
 
@@ -52,6 +59,8 @@ def make_train_step(
     chunk: images that a device augments and embeds at once, a divisor of its
       share of the batch; 0 is all of them.
     ema: decay of the averaged weights, for a state that has them.
+    memory_start: the step from which on the loss uses the memory, for a state
+      that has one; before, it is filled.
 
   Returns:
     `(state, batch, key, margin) -> (state, metrics)`: `batch` holds this
@@ -66,18 +75,19 @@ def make_train_step(
   ) -> tuple[TrainState, dict[str, jax.Array]]:
     augment_key, miner_key = step_keys(key, state.step)
 
-    def embed(params: Any, examples: Examples) -> tuple[jax.Array, Any]:
-      embeddings, updates = state.apply_fn(
-        {"params": params, "batch_stats": state.batch_stats},
-        _augmented(batch, examples, augment_fn),
-        train=True,
-        keys=_dropout_keys(examples["key"]),
-        mutable=["batch_stats"],
-      )
-      return embeddings, updates.get("batch_stats", {})
-
     def loss(embeddings: jax.Array, params: Any) -> tuple[jax.Array, Any]:
-      return loss_fn(
+      references: dict[str, jax.Array] = {}
+      remembered = None
+      if state.memory:
+        references, remembered = with_memory(
+          state.memory,
+          embeddings,
+          batch["label"],
+          batch["id"],
+          axis_name=axis_name,
+          used=state.step >= memory_start,
+        )
+      value, statistics = loss_fn(
         embeddings,
         batch["label"],
         ids=batch["id"],
@@ -85,12 +95,15 @@ def make_train_step(
         key=miner_key,
         axis_name=axis_name,
         step=state.step,
+        **references,
         **params.get(LOSS, {}),
       )
+      return value, (statistics, remembered)
 
-    (value, (batch_stats, statistics)), gradients = batch_value_and_grad(
-      embed, loss, chunk=chunk
+    (value, (batch_stats, found)), gradients = batch_value_and_grad(
+      _training_embed(state, batch, augment_fn), loss, chunk=chunk
     )(state.params, _examples(batch, augment_key, axis_name))
+    statistics, remembered = found
     gradients = lax.pmean(gradients, axis_name)
     metrics = {
       "loss": value,
@@ -98,10 +111,66 @@ def make_train_step(
       **{name: x for name, x in statistics.items() if x.ndim == 0},
       "gradient_norm": optax.tree.norm(gradients),
     }
+    if state.memory:
+      metrics["memory/filled"] = state.memory.filled
+      state = state.replace(memory=remember(state.memory, remembered))
     state = state.apply_gradients(grads=gradients, batch_stats=batch_stats)
     return with_average(state, ema), metrics
 
   return train_step
+
+
+def make_drift_step(
+  augment_fn: AugmentFn, *, axis_name: str, chunk: int = 0
+) -> Callable[..., jax.Array]:
+  """How far the memory of an earlier batch is from embedding it now.
+
+  Returns:
+    `(state, batch, key, step, first) -> drift` on one device: `batch` is that
+    of `step`, which is embedded as then (the same augmentations, and statistics
+    of the batch) by the weights of now; `first` is where it begins in the
+    memory.
+  """
+
+  def drift_step(
+    state: TrainState,
+    batch: Batch,
+    key: jax.Array,
+    step: jax.Array,
+    first: jax.Array,
+  ) -> jax.Array:
+    embeddings = embed_all(
+      _training_embed(state, batch, augment_fn),
+      state.params,
+      _examples(batch, step_keys(key, step)[0], axis_name),
+      chunk=chunk,
+    )
+    now = Remembered(
+      *lax.all_gather(
+        (embeddings, batch["label"], batch["id"]), axis_name, tiled=True
+      )
+    )
+    return drift(state.memory, now, first)
+
+  return drift_step
+
+
+def _training_embed(
+  state: TrainState, batch: Batch, augment_fn: AugmentFn
+) -> EmbedFn:
+  """Embeds examples of a batch in training's mode."""
+
+  def embed(params: Any, examples: Examples) -> tuple[jax.Array, Any]:
+    embeddings, updates = state.apply_fn(
+      {"params": params, "batch_stats": state.batch_stats},
+      _augmented(batch, examples, augment_fn),
+      train=True,
+      keys=_dropout_keys(examples["key"]),
+      mutable=["batch_stats"],
+    )
+    return embeddings, updates.get("batch_stats", {})
+
+  return embed
 
 
 def step_keys(key: jax.Array, step: ArrayLike) -> tuple[jax.Array, jax.Array]:
