@@ -13,6 +13,7 @@ from tests import batches, reference
 from tests.losses.controls_oracle import ORACLES, reduce
 from tripletjax.losses import LOSSES, rows
 from tripletjax.reductions import REDUCTIONS
+from tripletjax.training import parallel
 
 # Name of a case -> the loss, its hyperparameters, and the distance by default.
 CASES = {
@@ -320,27 +321,31 @@ def test_one_compilation_serves_every_value_of_the_hyperparameters(case):
   assert first != second or case == "n_pair"
 
 
+@pytest.mark.parametrize(
+  "backend", ["pmap", pytest.param("shard_map", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("case", CASES)
-def test_four_devices_equal_one_in_value_gradient_and_statistics(case):
+def test_four_devices_equal_one_in_value_gradient_and_statistics(case, backend):
   embeddings, labels = batches.random_batch(7)
   where = np.arange(12) != 5
   expected = evaluate(case, embeddings, labels, where)
 
   def share(parameters, embeddings, labels, where):
     def loss(x, parameters):
-      return loss_fn(case, x, labels, parameters, where, axis_name="d")
+      return loss_fn(
+        case, x, labels, parameters, where, axis_name=parallel.AXIS
+      )
 
     value, gradients = jax.value_and_grad(loss, (0, 1), has_aux=True)(
       embeddings, parameters
     )
-    return *value, (gradients[0], jax.lax.psum(gradients[1], "d"))
+    return *value, (gradients[0], jax.lax.psum(gradients[1], parallel.AXIS))
 
-  arguments = (embeddings, labels, where)
-  loss, statistics, gradients = jax.pmap(
-    share, axis_name="d", in_axes=(None, 0, 0, 0)
-  )(
-    parameters_of(case),
-    *(x.reshape(4, -1, *x.shape[1:]) for x in arguments),
+  run = parallel.data_parallel(
+    share, parallel.local_devices()[:4], replicated=(0,), backend=backend
+  )
+  loss, statistics, gradients = run(
+    parameters_of(case), *parallel.shard((embeddings, labels, where), 4)
   )
   for device in range(4):
     here = jax.tree.map(

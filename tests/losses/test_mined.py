@@ -18,6 +18,7 @@ from tripletjax import (
 )
 from tripletjax.losses import rows
 from tripletjax.miners import call_miner, capped, curriculum
+from tripletjax.training import parallel
 from tripletjax.types import Embeddings
 
 KEY = jax.random.key(3)
@@ -398,8 +399,11 @@ def test_jit_equals_eager_and_one_compilation_serves_all(miner):
   assert sizes == [1, 1]
 
 
+@pytest.mark.parametrize(
+  "backend", ["pmap", pytest.param("shard_map", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("miner", ALL_MINERS)
-def test_four_devices_equal_one_in_value_gradient_and_counts(miner):
+def test_four_devices_equal_one_in_value_gradient_and_counts(miner, backend):
   embeddings, labels = batches.random_batch(7)
   where = np.arange(12) != 5
 
@@ -420,18 +424,24 @@ def test_four_devices_equal_one_in_value_gradient_and_counts(miner):
   def value_and_gradient(*arguments):
     return jax.value_and_grad(objective, has_aux=True)(*arguments)
 
-  def on_devices(*arguments):
-    results, gradient = value_and_gradient(*arguments, "d")
-    return results, jax.lax.pmean(gradient, "d")
+  def on_devices(weights, embeddings, labels, where):
+    results, gradient = value_and_gradient(
+      weights, embeddings, labels, where, parallel.AXIS
+    )
+    return results, jax.lax.pmean(gradient, parallel.AXIS)
 
   weights = jnp.ones((1, 5))
   arguments = (jnp.asarray(embeddings), labels, where)
   expected = jax.jit(lambda *x: value_and_gradient(*x, None))(
     weights, *arguments
   )
-  actual = jax.pmap(on_devices, axis_name="d", in_axes=(None, 0, 0, 0))(
-    weights, *(x.reshape(4, -1, *x.shape[1:]) for x in arguments)
+  run = parallel.data_parallel(
+    on_devices,
+    parallel.local_devices()[:4],
+    replicated=(0,),
+    backend=backend,
   )
+  actual = run(weights, *parallel.shard(arguments, 4))
   for device in range(4):
     jax.tree.map(
       lambda a, b, d=device: np.testing.assert_allclose(

@@ -201,6 +201,14 @@ def test_a_ring_names_what_it_can(field, value, message):
     objective.check_config(made)
 
 
+def test_a_ring_takes_no_memory():
+  made = config()
+  made.parallel.references = "ring"
+  made.memory.size = 80
+  with pytest.raises(UserError, match="expected gather beside memory.size"):
+    objective.check_config(made)
+
+
 def test_a_ring_is_a_config_field():
   made = config(miner="semi_hard")
 

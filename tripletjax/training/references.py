@@ -41,3 +41,8 @@ def check_references(config: ConfigDict) -> None:
       'parallel.references: a ring takes one miner without a cap; expected "" '
       "as loss.next_miner and 0 as loss.triplets_per_anchor"
     )
+  if config.memory.size:
+    raise UserError(
+      "parallel.references: expected gather beside memory.size, got ring: a "
+      "memory is on each device as a whole"
+    )
