@@ -30,6 +30,9 @@ LINES = {
   "%e = f32[2]{0} reduce-scatter(%x), replica_groups=[2,16]<=[32]": {
     "reduce-scatter": 16 * 2 * 4
   },
+  "%e = f32[2]{0} reduce-scatter(%x), replica_groups=mesh['a'=3,'b'=5] {'b'}": {
+    "reduce-scatter": 5 * 2 * 4
+  },
   "%f = s64[3,5]{1,0} collective-permute(%x)": {"collective-permute": 120},
   "%g = (f32[2,3]{1,0}, f32[4,3]{1,0}) all-gather-start(%x)": {
     "all-gather": 48
@@ -48,7 +51,7 @@ def test_bytes_of_a_program_add_up():
   assert scaling.collective_bytes("\n".join(LINES)) == {
     "all-gather": 8 * 128 * 4 + 32 + 48,
     "all-reduce": 16,
-    "reduce-scatter": 128 + 128,
+    "reduce-scatter": 128 + 128 + 40,
     "collective-permute": 120,
   }
 

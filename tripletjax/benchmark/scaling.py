@@ -9,6 +9,7 @@ transpose (a reduce-scatter of their gradient).
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -187,6 +188,10 @@ def _group(line: str) -> int:
     return len(listed[1].split(","))
   if counted := re.search(r"replica_groups=\[\d+,(\d+)\]", line):
     return int(counted[1])
+  # As of jax 0.12: mesh['rows'=2,'columns'=4] {'columns'}.
+  if named := re.search(r"replica_groups=mesh\[(.*?)\].*?\{(.*?)\}", line):
+    sizes = dict(re.findall(r"'(\w+)'=(\d+)", named[1]))
+    return math.prod(int(sizes[axis]) for axis in re.findall(r"\w+", named[2]))
   raise ValueError(f"expected replica_groups in {line.strip()!r}")
 
 
