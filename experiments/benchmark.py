@@ -6,6 +6,7 @@ python -m experiments.benchmark --suite=losses --nopeers --everything
 python -m experiments.benchmark --suite=input
 python -m experiments.benchmark --suite=evaluation --sizes=6000x10,10x1000
 python -m experiments.benchmark --suite=scaling --only=all,semi_hard
+python -m experiments.benchmark --suite=caching --only=convnet,resnet,faces
 
 The losses take about 20 minutes on two cores, 5 with --nopeers, the input
 INPUT_MINUTES; nothing else should run there.
@@ -36,7 +37,8 @@ ONLY = flags.DEFINE_list(
   "only",
   [],
   "Names of losses: miners of the triplet loss, or other losses. Of input: "
-  "omniglot, faces, index. Of evaluation: map@r, recall@1, all scores, pairs.",
+  "omniglot, faces, index. Of evaluation: map@r, recall@1, all scores, pairs. "
+  "Of caching: convnet, resnet, faces.",
 )
 EVERYTHING = flags.DEFINE_bool(
   "everything", False, "Every miner and loss, not only those with a limit."

@@ -89,6 +89,17 @@ def scaling(options: Options) -> Outcome:
   return results, suite.scaling_report(results)
 
 
+def caching(options: Options) -> Outcome:
+  """The suite `caching`: numbers, and their tables."""
+  from configs.glyphs import get_config
+  from tripletjax.benchmark import caching as suite
+
+  results = suite.measure_caching(
+    get_config(), only=options.only, repeats=options.repeats, say=say
+  )
+  return results, suite.caching_report(results)
+
+
 def say(line: str) -> None:
   """A line about what is being done."""
   print(line, file=sys.stderr, flush=True)
@@ -99,4 +110,5 @@ SUITES: Mapping[str, Callable[[Options], Outcome]] = {
   "input": inputs,
   "evaluation": evaluation,
   "scaling": scaling,
+  "caching": caching,
 }

@@ -11,6 +11,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
 from tripletjax.distances import l2_normalize
+from tripletjax.models.convolution import convolution
 from tripletjax.models.layers import example_dropout, normalized
 
 
@@ -63,7 +64,12 @@ class ConvNet(nn.Module):
     def block(module: nn.Module, x: jax.Array, features: int) -> jax.Array:
       del module
       x = nn.Conv(
-        features, (3, 3), strides=2, use_bias=False, dtype=self.dtype
+        features,
+        (3, 3),
+        strides=2,
+        use_bias=False,
+        dtype=self.dtype,
+        conv_general_dilated=convolution,
       )(x)
       return jax.nn.relu(
         normalized(x, self.norm, train=train, axis_name=self.axis_name)

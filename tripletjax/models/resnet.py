@@ -12,6 +12,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
 from tripletjax.distances import l2_normalize
+from tripletjax.models.convolution import convolution
 from tripletjax.models.layers import example_dropout, normalized
 
 # Channels of the four stages of the paper.
@@ -128,6 +129,7 @@ class ConvNorm(nn.Module):
       use_bias=False,
       kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
       dtype=self.dtype,
+      conv_general_dilated=convolution,
     )(x)
     return normalized(x, self.norm, train=self.train, axis_name=self.axis_name)
 

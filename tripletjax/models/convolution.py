@@ -1,0 +1,142 @@
+"""A convolution whose gradient is fast in a loop on a CPU too.
+
+XLA for CPUs has fast convolutions for one order of the dimensions, and brings
+others into it at the top of a program only, not inside of loops: there the
+gradient by the kernel, as `jax.vjp` writes it, takes 100 times as long (12.7 s
+for 4 chunks of 256 images of 32 x 32, 0.13 s in this form). So gradients are
+written in that order here. Other platforms get JAX's own.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from jax import lax
+
+ORDER = ("NHWC", "HWIO", "NHWC")
+
+Pads = tuple[tuple[int, int], ...]
+
+
+def convolution(
+  x: jax.Array,
+  kernel: jax.Array,
+  strides: Sequence[int],
+  padding: str | Sequence[tuple[int, int]],
+  *,
+  precision: lax.PrecisionLike = None,
+  **others: Any,
+) -> jax.Array:
+  """`lax.conv_general_dilated` of images, undilated; for flax's `Conv`.
+
+  Args:
+    x: `[B, H, W, C]`.
+    kernel: `[h, w, C, D]`.
+    strides: of both dimensions.
+    padding: pixels before and after in both dimensions, or "SAME" or "VALID".
+    precision: of the products.
+    **others: as flax passes them; none may change the result.
+
+  Returns:
+    `[B, H', W', D]`.
+  """
+  del others
+  strides = tuple(strides)
+  if isinstance(padding, str):
+    padding = lax.padtype_to_pads(
+      x.shape[1:3], kernel.shape[:2], strides, padding
+    )
+  pads = tuple((before, after) for before, after in padding)
+  return _convolution(x, kernel, strides, pads, precision)
+
+
+def _plain(
+  x: jax.Array,
+  kernel: jax.Array,
+  strides: tuple[int, ...],
+  pads: Pads,
+  precision: lax.PrecisionLike,
+) -> jax.Array:
+  return lax.conv_general_dilated(
+    x, kernel, strides, pads, dimension_numbers=ORDER, precision=precision
+  )
+
+
+_convolution = jax.custom_vjp(_plain, nondiff_argnums=(2, 3, 4))
+
+
+def _forward(
+  x: jax.Array, kernel: jax.Array, *how: Any
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+  return _plain(x, kernel, *how), (x, kernel)
+
+
+def _backward(
+  strides: tuple[int, ...],
+  pads: Pads,
+  precision: lax.PrecisionLike,
+  saved: tuple[jax.Array, jax.Array],
+  by_output: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+  how = (strides, pads, precision)
+
+  def jax_own(
+    x: jax.Array, kernel: jax.Array, by_output: jax.Array
+  ) -> tuple[jax.Array, jax.Array]:
+    _, pull = jax.vjp(lambda x, kernel: _plain(x, kernel, *how), x, kernel)
+    return pull(by_output)
+
+  return lax.platform_dependent(
+    *saved,
+    by_output,
+    cpu=functools.partial(_in_order, how=how),
+    default=jax_own,
+  )
+
+
+def _in_order(
+  x: jax.Array, kernel: jax.Array, by_output: jax.Array, *, how: Any
+) -> tuple[jax.Array, jax.Array]:
+  """The gradients by `x` and by the kernel, as convolutions in `ORDER`."""
+  strides, pads, precision = how
+  sizes = zip(
+    x.shape[1:3],
+    kernel.shape[:2],
+    by_output.shape[1:3],
+    strides,
+    pads,
+    strict=True,
+  )
+  by_x_pads, by_kernel_pads = [], []
+  for size, window, out, stride, (before, _) in sizes:
+    spread = (out - 1) * stride + 1
+    first = window - 1 - before
+    by_x_pads.append((first, size + window - 1 - spread - first))
+    by_kernel_pads.append((before, spread + window - 1 - size - before))
+  # Each output pixel gives to the input pixels that it came from.
+  by_x = lax.conv_general_dilated(
+    by_output,
+    kernel[::-1, ::-1].transpose(0, 1, 3, 2),
+    (1, 1),
+    by_x_pads,
+    lhs_dilation=strides,
+    dimension_numbers=ORDER,
+    precision=precision,
+  )
+  # Channels in the place of images, and images in that of channels.
+  by_kernel = lax.conv_general_dilated(
+    x.transpose(3, 1, 2, 0),
+    by_output.transpose(1, 2, 0, 3),
+    (1, 1),
+    by_kernel_pads,
+    rhs_dilation=strides,
+    dimension_numbers=ORDER,
+    precision=precision,
+  )
+  return by_x, by_kernel.transpose(1, 2, 0, 3)
+
+
+_convolution.defvjp(_forward, _backward)
