@@ -123,6 +123,13 @@ def get_config(variant: str = "") -> ConfigDict:
   config.memory.size = 0  # embeddings of earlier batches as references
   config.memory.start = "10 percent"  # of training; till then it's only filled
 
+  config.mining = ConfigDict()
+  config.mining.name = "online"  # random, offline_batches, offline_triplets
+  config.mining.every = "1 epochs"  # the whole set, offline
+  config.mining.negatives = 5  # nearest images that are found for each
+  config.mining.neighbours = 3  # identities that one brings into its batch
+  config.mining.approximate = False  # approx_max_k
+
   config.train = ConfigDict()
   config.train.duration = "300 steps"
 

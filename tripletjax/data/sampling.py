@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -217,7 +218,7 @@ class PKSampler:
 class Shard:
   """One process's part of each batch of a sampler."""
 
-  sampler: PKSampler
+  sampler: Any
   index: int
   count: int
 

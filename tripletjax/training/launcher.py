@@ -49,9 +49,11 @@ def launch(command: Sequence[str], *, processes: int) -> int:
     ) as children,
   ):
     while True:
-      codes = [child.poll() for child in children]
       told = next(Path(folder).iterdir(), None)
-      if told is not None:
+      # After that, so that one that was killed is found before those that only
+      # fail since it is gone.
+      codes = [child.poll() for child in children]
+      if told is not None and not any(codes):
         failed = children[int(told.name)]
         _kill(child for child in children if child is not failed)
         told.unlink()

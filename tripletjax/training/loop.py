@@ -18,7 +18,7 @@ from tripletjax.data.sampling import PKSampler
 from tripletjax.data.sources import Source
 from tripletjax.training import artifacts, objective, parallel, processes
 from tripletjax.training.evaluation import raw_pixels
-from tripletjax.training.memory import stored_steps
+from tripletjax.training.feeding import Feed, memory_drift
 from tripletjax.training.network import make_model
 from tripletjax.training.optimizer import make_optimizer
 from tripletjax.training.setup import Run, prepare_run
@@ -157,7 +157,7 @@ def _train(
   start, state, untrained, seconds = _begin(run, state, manager)
   key = objective.run_key(config)
   margin = jnp.float32(config.loss.margin)
-  loader = run.load(start, stop)
+  feed = Feed(run, start, stop)
   quiet = not processes.is_first()
   watch = Stopwatch()
 
@@ -177,27 +177,31 @@ def _train(
     pending: list[dict[str, jax.Array]] = []
     for step in range(start + 1, stop + 1):
       trace(step, state)
+      if feed.due(step - 1):
+        with watch.time("mining"):
+          mined = feed.mine(step - 1, state)
+        write(step, mined)
       with watch.time("input"):
-        batch = next(loader)
+        batch = next(feed)
       with watch.time("step"):
         state, metrics = run.train_step(state, batch, key, margin)
       pending.append(metrics)
       evaluating = due(step, schedule.evaluate)
       saving = due(step, schedule.checkpoint) or step == stop
       # The first step compiles: it is a lap of its own.
-      logging = due(step, schedule.log) or step == start + 1
+      logging = due(step, schedule.log) or step == start + 1 or feed.due(step)
       if not (evaluating or saving or logging):
         continue
       # Fetching waits for the devices.
       with watch.time("step"):
         rows = parallel.first(pending)
       lap = watch.lap()
-      seconds += lap["input"] + lap["step"]
+      seconds += lap["input"] + lap["step"] + lap["mining"]
       _log(write, bar, rows, step, lap, run.sampler)
       pending = []
       if evaluating and run.drift:
         with watch.time("evaluation"):
-          moved = _drift(run, state, step)
+          moved = memory_drift(run, state, step)
         write(step, moved)
       if evaluating and not quiet:
         with watch.time("evaluation"):
@@ -222,22 +226,6 @@ def _train(
 def _evaluate(run: Run, state: TrainState) -> dict[str, float]:
   embeddings = run.embed(state, run.eval_source)
   return run.measure(embeddings, run.config.loss.distance)
-
-
-def _drift(run: Run, state: TrainState, step: int) -> dict[str, float]:
-  """How far the oldest and the newest remembered batch have moved."""
-  config = run.config
-  oldest, newest = stored_steps(
-    step,
-    size=config.memory.size,
-    batch=config.batch.identities * config.batch.images,
-  )
-  assert run.drift is not None
-  found = {"memory/age": float(step - oldest)}
-  for name, earlier in (("drift", oldest), ("drift_of_newest", newest)):
-    (batch,) = run.load(earlier, earlier + 1)
-    found[f"memory/{name}"] = run.drift(state, batch, earlier)
-  return found
 
 
 def _log(

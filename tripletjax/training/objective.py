@@ -21,6 +21,7 @@ from tripletjax.losses import LOSSES
 from tripletjax.miners import MINERS, capped, curriculum
 from tripletjax.models import DTYPES, MODELS, NORMS
 from tripletjax.reductions import REDUCTIONS
+from tripletjax.training.explicit import make_explicit_loss
 from tripletjax.training.network import check_model
 from tripletjax.training.optimizer import (
   OPTIMIZERS,
@@ -65,6 +66,8 @@ POSITIVE = (
   "optimizer.epsilon",
   "evaluation.batch_size",
   "checkpoint.keep",
+  "mining.negatives",
+  "mining.neighbours",
   "augment.elastic_smoothness",
   "loss.multi_similarity.alpha",
   "loss.multi_similarity.beta",
@@ -180,12 +183,14 @@ def make_loss(
     next_after: the step from which on `loss.next_miner` mines.
     margin_steps: how many steps the margin takes to `loss.margin_end`.
   """
+  margin_factor = make_margin_factor(config, steps=margin_steps)
+  if config.mining.name == "offline_triplets":
+    return make_explicit_loss(config, margin_factor)
   loss_fn = REFERENCES[config.parallel.references][config.loss.name]
   accepted = inspect.signature(loss_fn).parameters
   # loss.nt_xent.temperature is a keyword of nt_xent, and of nothing else.
   own = config.loss.get(config.loss.name)
   own = own.to_dict() if isinstance(own, ConfigDict) else {}
-  margin_factor = make_margin_factor(config, steps=margin_steps)
 
   def loss_at_step(
     embeddings: jax.Array,
@@ -227,6 +232,8 @@ def make_miner(
       return MINERS[name]
     return capped(MINERS[name], config.loss.triplets_per_anchor)
 
+  if config.mining.name == "random":
+    return lambda step: miner("random")
   if not config.loss.next_miner:
     return lambda step: miner(config.loss.miner)
   return curriculum(

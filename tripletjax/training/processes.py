@@ -18,8 +18,6 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from tripletjax.data.sampling import PKSampler
-from tripletjax.data.sampling import Shard as SamplerShard
 from tripletjax.errors import UserError
 from tripletjax.training.launcher import say_failed
 
@@ -114,7 +112,7 @@ def from_first(tree: Any) -> Any:
   return multihost_utils.broadcast_one_to_all(jax.tree.map(np.asarray, tree))
 
 
-def share(sampler: PKSampler) -> PKSampler | SamplerShard:
+def share(sampler: Any) -> Any:
   """The part of each batch that this process loads."""
   if jax.process_count() == 1:
     return sampler
@@ -126,6 +124,8 @@ def _start(
 ) -> None:
   # For CPUs; other devices have collectives of their own.
   jax.config.update("jax_cpu_collectives_implementation", "gloo")
+  # Nobody here asks whether the job is preempted: SIGTERM is to end it.
+  jax.config.update("jax_enable_preemption_service", False)
   jax.distributed.initialize(
     coordinator,
     num_processes,

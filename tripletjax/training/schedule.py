@@ -20,6 +20,7 @@ class Schedule(NamedTuple):
   next_miner: int
   margin: int
   memory: int
+  mining: int
 
 
 def make_schedule(config: ConfigDict, batches_per_epoch: int) -> Schedule:
@@ -50,4 +51,7 @@ def make_schedule(config: ConfigDict, batches_per_epoch: int) -> Schedule:
       steps("loss.margin_duration", config.loss.margin_duration, total), 1
     ),
     memory=steps("memory.start", config.memory.start, total),
+    mining=max(steps("mining.every", config.mining.every, total), 1)
+    if config.mining.name.startswith("offline")
+    else 0,
   )

@@ -24,6 +24,7 @@ from tripletjax.training.evaluation import (
   make_embed,
   make_measure,
 )
+from tripletjax.training.explicit import check_mining, triplets_of
 from tripletjax.training.memory import check_memory
 from tripletjax.training.schedule import Schedule, make_schedule
 from tripletjax.training.splits import describe_part, open_parts
@@ -50,12 +51,14 @@ class Run(NamedTuple):
   table: jax.Array | None
   say: Callable[[str], None]
 
-  def load(self, start: int, stop: int) -> Iterator[Any]:
-    """The batches `start` to `stop`, on the devices."""
+  def load(
+    self, start: int, stop: int, *, sampler: Any = None
+  ) -> Iterator[Any]:
+    """The batches `start` to `stop` of a sampler, on the devices."""
     loaded = parallel.ahead(
       batches(
         self.train_source,
-        processes.share(self.sampler),
+        processes.share(sampler or self.sampler),
         start=start,
         stop=stop,
         pixels=self.table is None,
@@ -81,11 +84,15 @@ def prepare_run(
   parallel.check_divisible(
     batch_size, "batch.identities x batch.images", len(devices)
   )
+  share = batch_size // len(devices)
+  if config.mining.name == "offline_triplets":
+    share = 3 * triplets_of(config) // len(devices)
   check_chunk(
     config.batch.chunk,
-    share=batch_size // len(devices),
+    share=share,
     norm=config.model.norm,
   )
+  check_mining(config, devices=len(devices))
   check_memory(
     config.memory.size,
     batch=batch_size,

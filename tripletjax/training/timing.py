@@ -13,8 +13,8 @@ import jax
 from tripletjax.errors import UserError
 
 # Waiting for the next batch; running the step and waiting for its results;
-# evaluating; as long as saving holds up training.
-PARTS = ("input", "step", "evaluation", "checkpoint")
+# mining offline; evaluating; as long as saving holds up training.
+PARTS = ("input", "step", "mining", "evaluation", "checkpoint")
 
 
 class Stopwatch:
@@ -47,6 +47,7 @@ class Stopwatch:
     shares = (
       f"{part} {seconds:.1f} s ({seconds / whole:.0%})"
       for part, seconds in self.total.items()
+      if seconds or part != "mining"
     )
     return (
       f"time: {', '.join(shares)}; "
