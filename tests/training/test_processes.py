@@ -193,6 +193,28 @@ def test_a_process_that_does_not_listen_is_killed():
   assert time.monotonic() - start < 5
 
 
+@pytest.mark.skipif(not Path("/proc").exists(), reason="asks /proc")
+def test_one_that_is_killed_comes_before_those_that_miss_it(tmp_path):
+  # The others say that they fail as soon as it is gone.
+  mark = tmp_path / "pid"
+  first = (
+    f"import os; open({str(mark)!r}, 'w').write(str(os.getpid())); "
+    "import time; time.sleep(1); os.kill(os.getpid(), 9)"
+  )
+  others = f"""
+  import os, time
+  from tripletjax.training.launcher import say_failed
+  while not os.path.exists({str(mark)!r}) or not open({str(mark)!r}).read():
+    time.sleep(0.01)
+  pid = open({str(mark)!r}).read()
+  while open(f"/proc/{{pid}}/stat").read().split()[2] != "Z":
+    time.sleep(0.01)
+  say_failed(1)
+  sys.exit(1)
+"""
+  assert launcher.launch(child(first, others), processes=2) == 128 + 9
+
+
 def test_one_that_says_that_it_fails_outlives_the_others(tmp_path):
   mark = tmp_path / "outlived"
   first = (
