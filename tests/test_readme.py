@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 import tripletjax
+from tripletjax import models
+from tripletjax.training.optimizer import OPTIMIZERS, SCHEDULES
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -24,6 +26,16 @@ def test_the_example_runs():
 )
 def test_every_name_of_a_registry_is_named(registry):
   for name in getattr(tripletjax, registry):
+    assert f"`{name}`" in README
+
+
+@pytest.mark.parametrize(
+  "registry",
+  [models.MODELS, models.NORMS, models.DTYPES, OPTIMIZERS, SCHEDULES],
+  ids=["MODELS", "NORMS", "DTYPES", "OPTIMIZERS", "SCHEDULES"],
+)
+def test_every_choice_of_a_config_is_named(registry):
+  for name in registry:
     assert f"`{name}`" in README
 
 

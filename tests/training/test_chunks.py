@@ -40,8 +40,9 @@ def batch():
   }
 
 
-def loss_fn(loss="triplet", miner="all", next_miner=""):
+def loss_fn(loss="triplet", miner="all", next_miner="", references="gather"):
   config = digits.get_config("smoke")
+  config.parallel.references = references
   config.loss.update(name=loss, miner=miner, next_miner=next_miner)
   # By the hinge, easy triplets cost nothing and would test nothing.
   config.loss.update(margin=0.5, soft=True, distance="euclidean")
@@ -82,13 +83,16 @@ def step_of(
   return parallel.first((after.params, metrics))
 
 
-def check(loss, miner, count, backend="pmap", next_miner=""):
+def check(
+  loss, miner, count, backend="pmap", next_miner="", references="gather"
+):
   config, make_loss = loss_fn(loss, miner, next_miner)
   state = fresh_state(objective.loss_parameters(config).get("beta"))
   params, expected = step_of(1, 0, state, make_loss)
   assert expected["gradient_norm"] > 1e-3
   # On eight devices two images each, in chunks of one.
   chunk = {1: 4, 8: 1}[count]
+  _, make_loss = loss_fn(loss, miner, next_miner, references)
   cached, metrics = step_of(count, chunk, state, make_loss, backend)
   for name, value in expected.items():
     np.testing.assert_allclose(
@@ -133,6 +137,11 @@ def test_chunks_give_the_gradient_of_one_go(loss, miner, count):
 @pytest.mark.slow
 def test_a_curriculum_and_shard_map():
   check("triplet", "semi_hard", 8, "shard_map", next_miner="batch_hard")
+
+
+@pytest.mark.slow
+def test_chunks_in_a_ring_of_devices():
+  check("triplet", "all_semi_hard", 8, references="ring")
 
 
 def test_images_on_the_device_are_taken_and_turned_by_the_chunk():

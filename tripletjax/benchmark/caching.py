@@ -36,7 +36,7 @@ COLUMNS = (
   "loss differs by",
   "gradient by",
   "activations etc., MB",
-  "peak, MB",
+  "peak, GB",
   "s",
   "times plain",
 )
@@ -91,7 +91,7 @@ def measure_case(
       if number == len(case.ways) and "failure" in found[0]:
         break
       file = Path(folder) / f"{number}.npz"
-      run = _run(_asked(config, case, way, repeats), file)
+      run = _run(asked(config, case, way, repeats), file)
       outcome = (
         run.get("failure") or f"{statistics.median(run['seconds']):.2f} s"
       )
@@ -141,9 +141,10 @@ def caching_report(results: Mapping[str, Any]) -> str:
   return "\n\n".join(parts)
 
 
-def _asked(
+def asked(
   config: ConfigDict, case: Case, way: Way, repeats: int
 ) -> dict[str, Any]:
+  """What a worker is asked for."""
   made = config.copy_and_resolve_references()
   made.update_from_flattened_dict({**SHARED, **case.fields, **way.fields})
   return {
@@ -155,13 +156,13 @@ def _asked(
   }
 
 
-def _run(asked: Mapping[str, Any], file: Path) -> dict[str, Any]:
+def _run(request: Mapping[str, Any], file: Path) -> dict[str, Any]:
   """A worker's results, with the number of devices."""
-  request = file.with_suffix(".json")
-  request.write_text(json.dumps(asked))
+  path = file.with_suffix(".json")
+  path.write_text(json.dumps(request))
   try:
     process = subprocess.run(
-      [sys.executable, *WORKER, str(request), str(file)],
+      [sys.executable, *WORKER, str(path), str(file)],
       capture_output=True,
       text=True,
       timeout=SECONDS,
@@ -172,7 +173,7 @@ def _run(asked: Mapping[str, Any], file: Path) -> dict[str, Any]:
   if process.returncode or not lines:
     last = (process.stderr.splitlines() or ["no output"])[-1]
     return {"failure": f"failed: {last}"}
-  return {**json.loads(lines[-1]), "devices": asked["devices"]}
+  return {**json.loads(lines[-1]), "devices": request["devices"]}
 
 
 def _differences(
@@ -200,7 +201,7 @@ def _row(way: Mapping[str, Any], plain: Mapping[str, Any]) -> list[str]:
     _small(way.get("loss_difference"), way["exact"]),
     _small(way.get("gradient_difference"), way["exact"]),
     memory,
-    at_most(way["peak_bytes"] / 1e6, None if limit is None else limit / 1e6),
+    at_most(way["peak_bytes"] / 1e9, None if limit is None else limit / 1e9),
     f"{seconds:.3g}",
   ]
   if "failure" in plain:
