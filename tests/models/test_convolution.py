@@ -52,8 +52,8 @@ def test_value_and_gradients_are_those_of_jax(
 
 
 def test_a_gradient_in_a_loop_has_no_convolution_that_is_slow_there():
-  # In other orders of the dimensions XLA for CPUs has plain loops, a hundred
-  # times slower; at the top of a program it would bring them into this one.
+  # In other orders of the dimensions XLA for CPUs has plain loops, twenty times
+  # slower; at the top of a program it would bring them into this one.
   # (For outputs of 2 x 2, which cost nothing, it chooses another by itself.)
   model = ConvNet(features=(4, 8), dimension=2, norm="group")
   images = jnp.zeros((8, 16, 16, 1))

@@ -28,6 +28,15 @@ def standard_promotion():
     yield
 
 
+@pytest.fixture(autouse=True)
+def few_programs(request):
+  yield
+  # A process holds so many compiled programs and no more (the kernel's limit of
+  # memory maps): beyond, XLA crashes.
+  if request.node.get_closest_marker("slow"):
+    jax.clear_caches()
+
+
 def batch():
   """16 pictures of 4 identities; one of them stands there twice."""
   rng = np.random.default_rng(0)

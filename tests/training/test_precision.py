@@ -169,8 +169,16 @@ def test_a_finished_run_is_used_by_its_averaged_weights(tmp_path):
   }
   train(tmp_path / "run", tmp_path / "data", fields=fields)
   checkpoints = tmp_path / "run" / "checkpoints"
+  # As of a run from before these fields came.
+  config = json.loads((tmp_path / "run" / "config.json").read_text())
+  for name in ("norm", "dropout", "dtype", "remat"):
+    del config["model"][name]
+  (tmp_path / "run" / "config.json").write_text(json.dumps(config))
   run = load_run(tmp_path / "run")
   assert run.step == 3
+  usual = digits.get_config("smoke").model
+  for name in ("norm", "dropout", "dtype", "remat"):
+    assert run.config.model[name] == usual[name]
   with ocp.PyTreeCheckpointer() as reader:
     saved = [reader.restore(checkpoints / str(i) / "state") for i in (1, 2, 3)]
   # 1/4, 1/2 and 1 are the weights of the steps, 7/4 their sum.
