@@ -205,7 +205,7 @@ def test_a_ring_takes_no_memory():
   made = config()
   made.parallel.references = "ring"
   made.memory.size = 80
-  with pytest.raises(UserError, match="expected gather beside memory.size"):
+  with pytest.raises(UserError, match=r"expected gather beside memory\.size"):
     objective.check_config(made)
 
 
