@@ -161,6 +161,12 @@ def test_files_stay_readable():
     assert len(path.read_text().splitlines()) <= 300, path
 
 
+def test_files_of_tests_have_names_of_their_own():
+  # pytest imports them by these names alone.
+  names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+  assert len(names) == len(set(names))
+
+
 def test_import_is_light():
   heavy = (
     "tensorflow tensorflow_datasets grain orbax matplotlib sklearn "

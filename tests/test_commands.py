@@ -37,7 +37,7 @@ def test_help_is_there_in_two_seconds(module):
 MISTAKES = [
   (
     ["--config.loss.margn=1"],
-    "'margn', did you mean 'margin'?; there are beta, dis",
+    "'margn', did you mean 'margin'?; there are beta, cir",
   ),
   (["--config.los.margin=1"], "no field 'los', did you mean 'loss'?"),
   (

@@ -44,6 +44,12 @@ def toy(monkeypatch):
   monkeypatch.setitem(reference.MINERS, "toy", oracle)
 
 
+def four_devices_equal_one(miner):
+  test_mined.test_four_devices_equal_one_in_value_gradient_and_counts(
+    miner, "pmap"
+  )
+
+
 @pytest.mark.parametrize(
   "law",
   [
@@ -57,7 +63,7 @@ def toy(monkeypatch):
     test_mined.test_equals_the_slow_oracle,
     test_mined.test_gradient_equals_finite_differences,
     test_mined.test_a_nan_that_is_not_padding_is_never_hidden,
-    test_mined.test_four_devices_equal_one_in_value_gradient_and_counts,
+    four_devices_equal_one,
   ],
   ids=lambda law: law.__name__,
 )
