@@ -8,8 +8,8 @@ python -m experiments.benchmark --suite=evaluation --sizes=6000x10,10x1000
 python -m experiments.benchmark --suite=scaling --only=all,semi_hard
 python -m experiments.benchmark --suite=caching --only=convnet,resnet,faces
 
-The losses take about 20 minutes on two cores, 5 with --nopeers, the input
-INPUT_MINUTES; nothing else should run there.
+The losses take about 20 minutes on two cores, 5 with --nopeers, the input 5;
+nothing else should run there.
 """
 
 from __future__ import annotations
