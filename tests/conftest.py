@@ -1,6 +1,9 @@
 """Strict settings for every test: types, ranks, shapes, devices, warnings."""
 
+from pathlib import Path
+
 import jax
+import pytest
 from jaxtyping import install_import_hook
 
 jax.config.update("jax_num_cpu_devices", 8)
@@ -21,3 +24,16 @@ install_import_hook(
   ],
   "beartype.beartype",
 )
+
+# Linux gives a process 65,530 memory maps, and each compiled program takes a
+# few: beyond, LLVM crashes.
+MAPS = Path("/proc/self/maps")
+MOST_MAPS = 15_000
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_programs():
+  """Forgets compiled programs between files before there are too many."""
+  yield
+  if MAPS.exists() and MAPS.read_bytes().count(b"\n") > MOST_MAPS:
+    jax.clear_caches()
