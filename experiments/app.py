@@ -5,19 +5,24 @@ Nothing of JAX is imported here, so that `--help` answers at once.
 
 from __future__ import annotations
 
-import difflib
+import io
 import re
-import runpy
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, cast
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-CONFIGS = Path(__file__).parent.parent / "configs"
+from experiments.config_files import CONFIGS, did_you_mean, mistake
+
 _DEFAULTS: dict[str, str] = {}
+# A flag of each command's own, so that its --help shows it.
+flags.DEFINE_bool(
+  "debug", False, "Show a mistake's trace too.", module_name=sys.argv[0]
+)
 
 
 def define_config(default: str) -> flags.FlagHolder:
@@ -50,18 +55,42 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
       main(argv)
     except UserError as error:
       fail(str(error))
+    except Exception as error:
+      if not _out_of_memory(error):
+        raise  # a bug: with its trace, and exit code 1
+      said = str(error).strip().partition("\n")[0]
+      fail(f"out of memory: {said}; choose a smaller batch or size")
     except KeyboardInterrupt:
       print("stopped", file=sys.stderr)
       sys.exit(130)
 
   logging.set_verbosity(logging.WARNING)
+  for stream in (sys.stdout, sys.stderr):
+    # Names that the terminal can't show are no reason to end.
+    cast(io.TextIOWrapper, stream).reconfigure(errors="backslashreplace")
   app.run(guarded, flags_parser=_parse)
 
 
 def fail(message: str) -> NoReturn:
   """Ends the command with one line on stderr and exit code 2."""
-  print("error: " + " ".join(message.split()), file=sys.stderr)
+  message = " ".join(message.split())
+  if sys.exc_info()[0] and _debugging():
+    traceback.print_exc()
+  # As errors.printable does, without importing JAX for a misspelt flag.
+  shown = (c if c.isprintable() else ascii(c)[1:-1] for c in message)
+  print("error: " + "".join(shown), file=sys.stderr)
   sys.exit(2)
+
+
+def _debugging() -> bool:
+  # Not the flag's value: flags that can't be parsed are mistakes too.
+  return any(re.fullmatch("--?debug(=true|=1)?", word) for word in sys.argv)
+
+
+def _out_of_memory(error: Exception) -> bool:
+  if isinstance(error, MemoryError):
+    return True
+  return "RESOURCE_EXHAUSTED" in str(error) and "Jax" in type(error).__name__
 
 
 def config_name() -> str:
@@ -75,45 +104,12 @@ def _parse(argv: Sequence[str]) -> list[str]:
   argv = list(argv)
   if not any(re.fullmatch("--?config(=.*)?", argument) for argument in argv):
     argv[1:1] = [f"--{name}={value}" for name, value in _DEFAULTS.items()]
-  _check_config(argv)
+  if "config" in _DEFAULTS and (wrong := mistake(argv)):
+    fail(wrong)
   try:
     return flags.FLAGS(argv)
   except flags.UnrecognizedFlagError as error:
-    hint = _did_you_mean(error.flagname, list(flags.FLAGS))
+    hint = did_you_mean(error.flagname, list(flags.FLAGS))
     fail(f"unknown flag --{error.flagname}{hint}; see --help")
   except flags.Error as error:
     fail(str(error))
-
-
-def _check_config(argv: Sequence[str]) -> None:
-  """Fails where the file, or a field that is set, isn't there.
-
-  ml_collections finds both out late, and says so in a trace.
-  """
-  text = " ".join(argv[1:])
-  filename = re.search(r"(?:^| )--?config[= ](\S+)", text)
-  if "config" not in _DEFAULTS or filename is None:
-    return
-  path, _, variant = filename[1].partition(":")
-  if not Path(path).is_file():
-    known = sorted(f"configs/{file.name}" for file in CONFIGS.glob("[!_]*.py"))
-    fail(f"--config: there is no file {path!r}; there are {', '.join(known)}")
-  try:
-    get_config = runpy.run_path(path)["get_config"]
-    config = get_config(variant) if variant else get_config()
-  except Exception as error:
-    fail(f"--config: {filename[1]}: {type(error).__name__}: {error}")
-  for field in re.findall(r"(?:^| )--?config\.([\w.]+)", text):
-    node, known = config, []
-    for name in field.split("."):
-      known = sorted(node) if hasattr(node, "keys") else []
-      if name not in known:
-        fields = ", ".join(known) or "none"
-        hint = _did_you_mean(name, known)
-        fail(f"--config.{field}: no field {name!r}{hint}; there are {fields}")
-      node = node[name]
-
-
-def _did_you_mean(name: str, known: Sequence[str]) -> str:
-  close = difflib.get_close_matches(name, known, n=1)
-  return f", did you mean {close[0]!r}?" if close else ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from tripletjax.errors import UserError
 
 UNITS = ("steps", "epochs", "examples", "percent")
+MOST = 2**31 - 1  # they are counted in int32
 
 
 def to_steps(
@@ -51,4 +52,9 @@ def to_steps(
     "examples": 1 / batch_size,
     "percent": (total_steps or 0) / 100,
   }[unit]
-  return max(round(number * steps_per_unit), 1) if number else 0
+  steps = max(round(number * steps_per_unit), 1) if number else 0
+  if steps > MOST:
+    raise UserError(
+      f'{field}: expected at most {MOST:,} steps, got "{duration}"'
+    )
+  return steps

@@ -22,6 +22,7 @@ from tripletjax.miners import MINERS, capped, curriculum
 from tripletjax.models import DTYPES, MODELS, NORMS
 from tripletjax.reductions import REDUCTIONS
 from tripletjax.training.explicit import make_explicit_loss
+from tripletjax.training.limits import check_numbers
 from tripletjax.training.network import check_model
 from tripletjax.training.optimizer import (
   OPTIMIZERS,
@@ -126,6 +127,7 @@ def check_config(config: ConfigDict) -> None:
       raise UserError(
         f"{field}: expected 0 to {most:g}, got {_get(config, field)}"
       )
+  check_numbers(config)
   _check_loss(config.loss)
   check_references(config)
   check_model(config.model)
@@ -158,18 +160,16 @@ def _check_loss(loss: ConfigDict) -> None:
 
 
 def _check_evaluation(evaluation: ConfigDict) -> None:
-  if min(evaluation.ks, default=0) < 1:
-    raise UserError(
-      f"evaluation.ks: expected ranks from 1, got {tuple(evaluation.ks)}"
-    )
+  ks, far = tuple(evaluation.ks), tuple(evaluation.far)
+  if not ks or not all(isinstance(k, int) and k > 0 for k in ks):
+    raise UserError(f"evaluation.ks: expected ranks from 1, got {ks}")
   if evaluation.folds < 2:
     raise UserError(
       f"evaluation.folds: expected 2 or more, got {evaluation.folds}"
     )
-  if not all(0 < rate < 1 for rate in evaluation.far):
+  if not all(isinstance(rate, float) and 0 < rate < 1 for rate in far):
     raise UserError(
-      "evaluation.far: expected false-accept rates between 0 and 1, got "
-      f"{tuple(evaluation.far)}"
+      f"evaluation.far: expected false-accept rates between 0 and 1, got {far}"
     )
 
 

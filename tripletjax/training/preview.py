@@ -14,6 +14,7 @@ from tripletjax.data.augment import AUGMENTATIONS
 from tripletjax.data.pipeline import load_batch
 from tripletjax.errors import UserError
 from tripletjax.training import objective, parallel
+from tripletjax.training.limits import check_sizes
 from tripletjax.training.setup import hold_train, make_sampler
 from tripletjax.training.splits import describe_part, open_part
 from tripletjax.training.step import network_input, step_keys
@@ -71,6 +72,7 @@ def preview(
   config.data.cache = "none"
   devices = parallel.local_devices()[:1]
   source = open_part(config, data_dir, "train")
+  check_sizes(config, source.image_shape, len(source))
   source = hold_train(config, source, devices).source
   sampler = make_sampler(config, source)
   batch = load_batch(source, sampler[step])

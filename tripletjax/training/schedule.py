@@ -40,6 +40,7 @@ def make_schedule(config: ConfigDict, batches_per_epoch: int) -> Schedule:
     )
 
   total = steps("train.duration", config.train.duration)
+  mining = max(steps("mining.every", config.mining.every, total), 1)
   return Schedule(
     total=total,
     warmup=steps("optimizer.warmup", config.optimizer.warmup, total),
@@ -51,7 +52,5 @@ def make_schedule(config: ConfigDict, batches_per_epoch: int) -> Schedule:
       steps("loss.margin_duration", config.loss.margin_duration, total), 1
     ),
     memory=steps("memory.start", config.memory.start, total),
-    mining=max(steps("mining.every", config.mining.every, total), 1)
-    if config.mining.name.startswith("offline")
-    else 0,
+    mining=mining if config.mining.name.startswith("offline") else 0,
   )

@@ -41,6 +41,7 @@ def open_parts(config: ConfigDict, data_dir: Path) -> tuple[Source, Source]:
     UserError: a field of `config.data` can't be right, or the data is damaged.
   """
   if not config.data.split_by:
+    _check_undivided(config)
     return (
       open_part(config, data_dir, "train"),
       open_part(config, data_dir, "eval"),
@@ -143,6 +144,15 @@ def divide(config: ConfigDict, whole: Source) -> Parts:
       field="data.split_file" if data.split_file else "data.split_names",
     )
   return hold_out(values, **drawn)
+
+
+def _check_undivided(config: ConfigDict) -> None:
+  for field in ("split_folds", "split_names", "split_file"):
+    if config.data[field]:
+      raise UserError(
+        f"data.split_by: expected one of {', '.join(SPLIT_BY)} beside "
+        f"data.{field}, got nothing"
+      )
 
 
 def describe_part(config: ConfigDict, part: str) -> str:

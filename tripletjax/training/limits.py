@@ -1,0 +1,86 @@
+"""What no number of a config may be, whatever the field."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from tripletjax.errors import UserError
+
+INT32 = 2**31 - 1  # steps and images are counted in int32
+
+# Beyond, a picture is noise or black: angle, log-size, slope, shares of a side.
+LARGEST = {
+  "seed": 2**32 - 1,  # of which JAX's keys have the lower half
+  "augment.rotation": 360,
+  "augment.scale": 5,
+  "augment.shear": 5,
+  "augment.translation": 1,
+  "augment.elastic": 1,
+  "augment.elastic_smoothness": 10,
+}
+
+
+def check_numbers(config: ConfigDict) -> None:
+  """Raises a `UserError` for a number that is not finite, or absurd.
+
+  >>> check_numbers(ConfigDict({"loss": {"beta": float("nan")}}))
+  Traceback (most recent call last):
+  tripletjax.errors.UserError: loss.beta: expected a finite number, got nan
+  """
+  for field, value in _numbers(config):
+    if not math.isfinite(value):
+      raise UserError(f"{field}: expected a finite number, got {value}")
+    most = LARGEST.get(field, INT32 if isinstance(value, int) else math.inf)
+    if value > most:
+      raise UserError(f"{field}: expected at most {most:,}, got {value:,}")
+  cap, batch = config.loss.triplets_per_anchor, _references(config)
+  if cap > batch**2:
+    raise UserError(
+      f"loss.triplets_per_anchor: expected 0, or at most {batch**2:,} of "
+      f"{batch:,} references, got {cap:,}"
+    )
+
+
+def check_sizes(
+  config: ConfigDict, image_shape: Sequence[int], images: int
+) -> None:
+  """Raises a `UserError` for a size that doesn't fit the training images.
+
+  Args:
+    config: the whole config.
+    image_shape: `(H, W, C)` of the images.
+    images: how many there are.
+  """
+  side = min(image_shape[:2])
+  if config.augment.crop > side:
+    raise UserError(
+      f"augment.crop: expected at most the {side} pixels of a side, got "
+      f"{config.augment.crop:,}"
+    )
+  # More would hold some images many times over.
+  most = 100 * max(images, config.batch.identities * config.batch.images)
+  if config.memory.size > most:
+    raise UserError(
+      f"memory.size: expected at most {most:,}, which is a hundred times the "
+      f"training set, got {config.memory.size:,}"
+    )
+
+
+def _references(config: ConfigDict) -> int:
+  batch = config.batch.identities * config.batch.images
+  return batch + config.memory.size
+
+
+def _numbers(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+  """Every number of a config with its field; those in tuples too."""
+  for name in node:
+    value, field = node[name], f"{prefix}{name}"
+    if isinstance(value, ConfigDict):
+      yield from _numbers(value, f"{field}.")
+    for one in value if isinstance(value, tuple | list) else (value,):
+      if isinstance(one, int | float) and not isinstance(one, bool):
+        yield field, one
