@@ -11,7 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn, cast
+from typing import NoReturn
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -19,6 +19,11 @@ from ml_collections import config_flags
 from experiments.config_files import CONFIGS, did_you_mean, mistake
 
 _DEFAULTS: dict[str, str] = {}
+# What Python says of a flag's value, and what that means.
+_SAID = (
+  (r"\('Non-boolean argument to boolean flag', .*\)", "expected true or false"),
+  (r"invalid literal for int\(\) with base 10: .*", "expected a whole number"),
+)
 # A flag of each command's own, so that its --help shows it.
 flags.DEFINE_bool(
   "debug", False, "Show a mistake's trace too.", module_name=sys.argv[0]
@@ -67,7 +72,8 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
   logging.set_verbosity(logging.WARNING)
   for stream in (sys.stdout, sys.stderr):
     # Names that the terminal can't show are no reason to end.
-    cast(io.TextIOWrapper, stream).reconfigure(errors="backslashreplace")
+    if isinstance(stream, io.TextIOWrapper):
+      stream.reconfigure(errors="backslashreplace")
   app.run(guarded, flags_parser=_parse)
 
 
@@ -112,4 +118,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
     hint = did_you_mean(error.flagname, list(flags.FLAGS))
     fail(f"unknown flag --{error.flagname}{hint}; see --help")
   except flags.Error as error:
-    fail(str(error))
+    said = str(error)
+    for python, people in _SAID:
+      said = re.sub(python, people, said)
+    fail(said)

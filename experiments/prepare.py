@@ -63,9 +63,9 @@ def main(argv: Sequence[str]) -> None:
       print(line)
     print(folder)
     return
+  from tripletjax.data.images import read_size
   from tripletjax.data.importing import import_images, valid_name
   from tripletjax.data.listing import list_images
-  from tripletjax.data.sources import read_size
   from tripletjax.data.table import list_csv
   from tripletjax.report.prepared import (
     draw_findings,

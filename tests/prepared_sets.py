@@ -89,13 +89,28 @@ def _write_array_record(path, records):
 
 
 def _write_tfrecord(path, records):
-  # The checksums are left empty: they aren't looked at.
-  path.write_bytes(
-    b"".join(
-      struct.pack("<Q", len(data)) + bytes(4) + data + bytes(4)
-      for data in records
-    )
-  )
+  path.write_bytes(tfrecord(records))
+
+
+def tfrecord(records):
+  """The bytes of a TFRECORD shard."""
+  parts = []
+  for data in records:
+    length = struct.pack("<Q", len(data))
+    parts += [length, _checksum(length), data, _checksum(data)]
+  return b"".join(parts)
+
+
+def _checksum(data):
+  """CRC-32C bit by bit (RFC 3720, B.4), masked as TensorFlow masks it."""
+  crc = 0xFFFFFFFF
+  for byte in data:
+    crc ^= byte
+    for _ in range(8):
+      crc = crc >> 1 ^ 0x82F63B78 * (crc & 1)
+  crc ^= 0xFFFFFFFF
+  masked = (crc >> 15 | crc << 17) + 0xA282EAD8
+  return struct.pack("<I", masked & 0xFFFFFFFF)
 
 
 def _write_parquet(path, records):

@@ -1,6 +1,7 @@
 import struct
 from types import SimpleNamespace
 
+import prepared_sets
 import pytest
 
 from tripletjax.data.tfrecord import TFRecords
@@ -10,13 +11,7 @@ SHARDS = [[b"one", b"", b"three" * 100], [b"four"], [b"five", b"six"]]
 
 
 def write(path, records):
-  # The checksums are left empty: they aren't looked at.
-  path.write_bytes(
-    b"".join(
-      struct.pack("<Q", len(data)) + bytes(4) + data + bytes(4)
-      for data in records
-    )
-  )
+  path.write_bytes(prepared_sets.tfrecord(records))
 
 
 @pytest.fixture
@@ -72,4 +67,20 @@ def test_a_missing_or_empty_shard_is_named(instructions, tmp_path):
     TFRecords(instructions)
   instructions[0].filename += "x"
   with pytest.raises(UserError, match=r"can't read .*00003x: .*No such file"):
+    TFRecords(instructions)
+
+
+def test_the_checksum_is_the_published_one():
+  # RFC 3720, B.4: CRC-32C of 32 zero bytes is 8a9136aa; masked, rotated.
+  crc = 0x8A9136AA
+  masked = ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+  assert prepared_sets._checksum(bytes(32)) == struct.pack("<I", masked)
+
+
+def test_a_wrong_length_is_found(instructions, tmp_path):
+  path = tmp_path / "set-train.tfrecord-00001-of-00003"
+  data = bytearray(prepared_sets.tfrecord([b"four", b"five"]))
+  data[20] = 3  # the second record's length
+  path.write_bytes(data)
+  with pytest.raises(UserError, match=f"{path.name} is damaged at record 1:"):
     TFRecords(instructions)

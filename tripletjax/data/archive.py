@@ -13,6 +13,10 @@ from pathlib import Path
 
 from tripletjax.errors import UserError
 
+# Unpacked, images are seldom larger than in a zip: bitmaps of blank paper are,
+# a hundredfold. Zeros shrink a thousandfold.
+RATIO = 100
+_SMALL = 2**28  # bytes that are no bomb however well they were packed
 # What zipfile raises for a damaged member, or for an unknown compression.
 _DAMAGED = (
   EOFError,
@@ -29,8 +33,9 @@ class Archive:
   """A zip file. Any of its members out of order refuses all of it.
 
   Raises:
-    UserError: it isn't a zip or is damaged, or a member would climb out of its
-      folder, is a symbolic link, is encrypted, or is there twice.
+    UserError: it isn't a zip or is damaged, would unpack to far more than its
+      size, or a member would climb out of its folder, is a symbolic link, is
+      encrypted, or is there twice.
   """
 
   def __init__(self, path: Path) -> None:
@@ -70,6 +75,13 @@ class Archive:
 
   def _check(self) -> None:
     seen = set()
+    unpacked = sum(member.file_size for member in self._zip.infolist())
+    size = self.path.stat().st_size
+    if unpacked > max(_SMALL, RATIO * size):
+      raise UserError(
+        f"--images: {self.path}: {size:,} bytes would unpack to {unpacked:,}: "
+        f"expected at most {RATIO} times as many; nothing of this zip is read"
+      )
     for member in self._zip.infolist():
       # zipfile cuts names at a NUL.
       name = member.orig_filename

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import stat
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -80,7 +81,11 @@ class Folder:
 
   def read(self, member: str, limit: int) -> bytes:
     """The file's bytes; OSError where it can't be read or is longer."""
-    with (self.path / member).open("rb") as file:
+    # Without waiting for who would write into a pipe.
+    flags = os.O_RDONLY | os.O_NONBLOCK
+    with open(os.open(self.path / member, flags), "rb") as file:
+      if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        raise OSError("not a file, but a folder, a pipe or a device")
       data = file.read(limit + 1)
     if len(data) > limit:
       raise OSError(f"larger than {limit:,} bytes")

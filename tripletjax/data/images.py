@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
+import warnings
 
 import numpy as np
 from PIL import Image, ImageOps
+
+from tripletjax.errors import UserError
 
 # What counts as an image in a folder.
 ENDINGS = (
@@ -27,6 +31,9 @@ ENDINGS = (
 _GREY = ("1", "L", "LA", "La", "I", "F")
 # Files that every reader of TFDS sets decodes as we do, and that are small.
 _PLAIN = ("JPEG", "PNG", "WEBP")
+# Of an image, at most: 8192 x 8192. A small file can declare any number of
+# them, and each takes bytes as soon as it is decoded.
+PIXELS = 2**26
 # What Pillow raises for a file that is damaged, cut short or no image.
 DECODE_ERRORS = (
   OSError,
@@ -57,7 +64,7 @@ def decode_image(
   Raises:
     OSError, SyntaxError, ValueError, EOFError: the file can't be decoded.
   """
-  with Image.open(io.BytesIO(encoded)) as file:
+  with _opened(encoded) as file:
     image = _upright(file)
   if channels:
     image = image.convert({1: "L", 3: "RGB"}[channels])
@@ -83,7 +90,7 @@ def store_image(
   Raises:
     OSError, SyntaxError, ValueError, EOFError: the file can't be decoded.
   """
-  with Image.open(io.BytesIO(encoded)) as file:
+  with _opened(encoded) as file:
     plain = (
       file.format in _PLAIN
       and file.mode in ("L", "RGB")
@@ -101,6 +108,41 @@ def store_image(
     ).save(buffer, "png")
     encoded = buffer.getvalue()
   return encoded, pixels.shape[-1], digest.digest()
+
+
+def read_size(text: str, *, field: str) -> tuple[int, int] | None:
+  """`(H, W)` of `64` or `128x64`; None of "".
+
+  Raises:
+    UserError: the text is neither; the message calls it `field`.
+
+  >>> read_size("128x64", field="data.image_size")
+  (128, 64)
+  """
+  if not text:
+    return None
+  found = re.fullmatch(r"([1-9]\d{0,4})(?:x([1-9]\d{0,4}))?", text)
+  if not found:
+    raise UserError(f"{field}: expected 64 or 128x64, got {text!r}")
+  height, width = int(found[1]), int(found[2] or found[1])
+  if height * width > PIXELS:
+    raise UserError(
+      f"{field}: expected at most {PIXELS:,} pixels, got {height} x {width}"
+    )
+  return height, width
+
+
+def _opened(encoded: bytes) -> Image.Image:
+  """The image before it is decoded; ValueError where it is too large."""
+  with warnings.catch_warnings():
+    # Pillow's own limits, a warning and an error, are above ours.
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    file = Image.open(io.BytesIO(encoded))
+  if file.width * file.height > PIXELS:
+    size = f"{file.width:,} x {file.height:,}"
+    file.close()
+    raise ValueError(f"expected at most {PIXELS:,} pixels, got {size}")
+  return file
 
 
 def _upright(file: Image.Image) -> Image.Image:

@@ -203,6 +203,7 @@ def _write_records(path: Path, records: Iterator[bytes]) -> None:
     # Closing flushes what nobody wants, and may fail for the same reason.
     with contextlib.suppress(RuntimeError):
       writer.close()
+    temporary.unlink(missing_ok=True)
     raise
   _writing(writer.close)
   with temporary.open("rb") as file:

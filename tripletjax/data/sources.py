@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from tripletjax.data.catalog import settings
+from tripletjax.data.images import read_size
 from tripletjax.data.preparation import prepare
 from tripletjax.data.records import Images, Texts, open_records, read_values
 from tripletjax.errors import UserError
@@ -203,23 +203,6 @@ def read_images(images: Any, ids: np.ndarray) -> Iterable[np.ndarray]:
   if hasattr(images, "__getitems__"):
     return images.__getitems__(ids)
   return (images[index] for index in ids)
-
-
-def read_size(text: str, *, field: str) -> tuple[int, int] | None:
-  """`(H, W)` of `64` or `128x64`; None of "".
-
-  Raises:
-    UserError: the text is neither; the message calls it `field`.
-
-  >>> read_size("128x64", field="data.image_size")
-  (128, 64)
-  """
-  if not text:
-    return None
-  found = re.fullmatch(r"([1-9]\d{0,4})(?:x([1-9]\d{0,4}))?", text)
-  if not found:
-    raise UserError(f"{field}: expected 64 or 128x64, got {text!r}")
-  return int(found[1]), int(found[2] or found[1])
 
 
 def identity_counts(labels: np.ndarray) -> IdentityCounts:

@@ -68,6 +68,9 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         raise UserError(
           f"--csv: {path}: no column {column!r}; there are {known}"
         )
+    twice = [name for name in header if header.count(name) > 1]
+    if twice:
+      raise UserError(f"--csv: {path}: the column {twice[0]!r} is there twice")
     for row in reader:
       if not row:
         continue

@@ -1,9 +1,9 @@
 """TFRECORD shards by random access, without TensorFlow.
 
 A record is its length (8 bytes, little endian), a checksum of that (4), the
-data, a checksum of these (4). One pass over the lengths makes the index. The
-checksums aren't looked at: a file that was cut short shows in its lengths, a
-damaged image when it is decoded.
+data, a checksum of these (4). One pass over the lengths makes the index, and
+their checksums are checked: a wrong length would lead astray. Those of the data
+aren't looked at: a damaged image shows when it is decoded.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 from tripletjax.errors import UserError
 
 _LENGTH = struct.Struct("<Q")
+_HEAD = struct.Struct("<QI")  # with its checksum
 _BEFORE, _AFTER = 12, 4
 
 
@@ -71,21 +72,55 @@ def _index(path: Path, expected: int) -> tuple[Any, np.ndarray]:
   except (OSError, ValueError) as error:
     raise UserError(f"--data_dir: can't read {path}: {error}") from error
   starts: list[int] = []
-  start, size = 0, len(data)
+  heads: list[tuple[int, int]] = []
+  start, size, end = 0, len(data), 0
   while start < size:
     end = start + _BEFORE
     if end <= size:
-      end += _LENGTH.unpack_from(data, start)[0] + _AFTER
+      heads.append(_HEAD.unpack_from(data, start))
+      end += heads[-1][0] + _AFTER
     if end > size:
-      raise UserError(
-        f"--data_dir: {path} is cut short at record {len(starts)}; prepare "
-        "the data set again"
-      )
+      break
     starts.append(start)
     start = end
+  _check_lengths(path, heads)
+  if end > size:
+    raise UserError(
+      f"--data_dir: {path} is cut short at record {len(starts)}; prepare the "
+      "data set again"
+    )
   if len(starts) != expected:
     raise UserError(
       f"--data_dir: {path} holds {len(starts)} records, expected {expected}; "
       "prepare the data set again"
     )
   return data, np.asarray(starts, np.int64)
+
+
+def _check_lengths(path: Path, heads: Sequence[tuple[int, int]]) -> None:
+  """UserError where the checksum of a record's length isn't right."""
+  lengths, noted = np.array(heads, np.uint64).reshape(-1, 2).T
+  wrong = np.flatnonzero(checksums(lengths) != noted)
+  if len(wrong):
+    raise UserError(
+      f"--data_dir: {path} is damaged at record {wrong[0]}: its length's "
+      "checksum is wrong; prepare the data set again"
+    )
+
+
+def checksums(lengths: np.ndarray) -> np.ndarray:
+  """TFRecord's masked CRC-32C of lengths `[N]`, uint64, as uint32 `[N]`.
+
+  Castagnoli's polynomial, reflected; the mask is TensorFlow's
+  (lib/hash/crc32c.h).
+  """
+  table = np.arange(256, dtype=np.uint32)
+  for _ in range(8):
+    table = np.where(table & 1, (table >> 1) ^ 0x82F63B78, table >> 1)
+  table = table.astype(np.uint32)
+  crc = np.full(len(lengths), 0xFFFFFFFF, np.uint32)
+  for byte in range(8):
+    value = (lengths >> np.uint64(8 * byte)).astype(np.uint32)
+    crc = table[(crc ^ value) & 0xFF] ^ (crc >> 8)
+  crc ^= np.uint32(0xFFFFFFFF)
+  return ((crc >> 15) | (crc << 17)) + np.uint32(0xA282EAD8)

@@ -7,12 +7,11 @@ import textwrap
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from tripletjax.errors import UserError
-from tripletjax.report.canvas import blank, figure_of
+from tripletjax.errors import UserError, printable
+from tripletjax.report.canvas import blank, figure_of, render
 
 SMALLEST = 64  # pictures are enlarged by whole pixels up to about this height
 LARGEST = 128  # and reduced to this
@@ -78,7 +77,7 @@ def save_batch(figure: Figure, path: pathlib.Path) -> pathlib.Path:
   """
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
-    FigureCanvasAgg(figure).print_png(path)
+    render(figure, path)
   except OSError as error:
     raise UserError(
       f"--output: can't write {path}: {error.strerror or error}"
@@ -111,4 +110,5 @@ def _tiles(images: np.ndarray) -> np.ndarray:
 
 def _ending(name: str, limit: int) -> str:
   """The end of a long name, which tells folders' names apart."""
+  name = printable(name)
   return name if len(name) <= limit else "…" + name[1 - limit :]

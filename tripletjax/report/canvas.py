@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import io
 import pathlib
+import warnings
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
+
+from tripletjax.errors import printable
 
 DPI = 100
 GREEN = (0.13, 0.60, 0.29)
@@ -121,10 +124,18 @@ def figure_of(raster: np.ndarray) -> tuple[Figure, Axes]:
   return figure, axes
 
 
+def render(figure: Figure, target: io.BytesIO | pathlib.Path) -> None:
+  """Draws a figure as PNG."""
+  with warnings.catch_warnings():
+    # Names may be in any script: what the typeface lacks becomes a box.
+    warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+    FigureCanvasAgg(figure).print_png(target)
+
+
 def save_figure(figure: Figure, path: pathlib.Path) -> pathlib.Path:
   """Writes a PNG of at most 128 colours: small enough for a README."""
   buffer = io.BytesIO()
-  FigureCanvasAgg(figure).print_png(buffer)
+  render(figure, buffer)
   with Image.open(buffer) as image:
     small = image.convert("RGB").quantize(
       128, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE
@@ -135,11 +146,12 @@ def save_figure(figure: Figure, path: pathlib.Path) -> pathlib.Path:
 
 
 def short(text: str, limit: int) -> str:
-  """The text, cut to `limit` characters.
+  """The text on a line, cut to `limit` characters.
 
   >>> short("abcdef", 4)
   'abc…'
   """
+  text = printable(text)
   return text if len(text) <= limit else text[: limit - 1] + "…"
 
 

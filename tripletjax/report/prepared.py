@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from tripletjax.errors import UserError
+from tripletjax.errors import UserError, printable
 from tripletjax.report.canvas import DPI, GRAY, INK, RED, save_figure, short
 
 BARS = 40  # most bars of the histogram
@@ -74,7 +74,10 @@ def findings_lines(found: Mapping[str, Any]) -> list[str]:
       for ending, count in sorted(found["passed_over"].items())
     ]
     lines.append(f"files that are no images: {_some(named, len(named))}")
-  return lines
+  # Lines with names of files in them; two spaces begin some of them.
+  return [
+    line[: len(line) - len(line.lstrip())] + printable(line) for line in lines
+  ]
 
 
 def draw_findings(path: pathlib.Path) -> pathlib.Path:
