@@ -12,7 +12,7 @@ import re
 import warnings
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tripletjax.errors import UserError
 
@@ -137,9 +137,15 @@ def _opened(encoded: bytes) -> Image.Image:
   with warnings.catch_warnings():
     # Pillow's own limits, a warning and an error, are above ours.
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-    file = Image.open(io.BytesIO(encoded))
+    try:
+      file = Image.open(io.BytesIO(encoded))
+    except Image.DecompressionBombError as error:
+      raise ValueError(f"expected at most {PIXELS:,} pixels: {error}") from None
+    except UnidentifiedImageError:
+      # Pillow's own message ends in the address of a buffer.
+      raise UnidentifiedImageError("cannot identify image file") from None
   if file.width * file.height > PIXELS:
-    size = f"{file.width:,} x {file.height:,}"
+    size = f"{file.width} x {file.height}"
     file.close()
     raise ValueError(f"expected at most {PIXELS:,} pixels, got {size}")
   return file

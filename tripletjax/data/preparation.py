@@ -9,6 +9,7 @@ import contextlib
 import difflib
 import fcntl
 import io
+import json
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import read_only_builder
@@ -24,6 +26,9 @@ from tripletjax.data.catalog import CATALOG
 from tripletjax.data.digits import Digits
 from tripletjax.data.glyphs import Glyphs
 from tripletjax.errors import UserError
+
+# Where features.json names a class; the last is of old versions of TFDS.
+_CLASS_KEYS = ("pythonClassName", "python_class_name", "type")
 
 BUILDERS: dict[str, type[tfds.core.GeneratorBasedBuilder]] = {
   "glyphs": Glyphs,
@@ -97,17 +102,17 @@ def _base(name: str) -> str:
 
 def _open_prepared(name: str, root: Path) -> tfds.core.DatasetBuilder:
   """A set that `experiments.prepare` or TFDS has written."""
+  _check_classes(root / _base(name))
   try:
     # By its module: `tfds.testing.mock_data` replaces it there.
     builder = read_only_builder.builder_from_files(name, data_dir=root)
-  except ValueError as error:  # not found, or no name at all
+  except ValueError as error:  # not found, or no name at all, or damaged
+    if any(_descriptions(root / name.replace(":", "/"))):
+      raise UserError(_damaged(name, root)) from error
     raise UserError(_not_prepared(name, root)) from error
   except Exception as error:
     # Whatever its parsers of damaged files raise.
-    raise UserError(
-      f"--data_dir: the description of {name} in {root} is damaged; prepare it "
-      "again"
-    ) from error
+    raise UserError(_damaged(name, root)) from error
   for split in builder.info.splits.values():
     for path in split.filepaths:
       if not os.path.exists(path):
@@ -116,6 +121,44 @@ def _open_prepared(name: str, root: Path) -> tfds.core.DatasetBuilder:
           "whole folder"
         )
   return builder
+
+
+def _descriptions(folder: Path) -> Iterator[Path]:
+  """The descriptions of a set's versions and configs."""
+  for depth in ("", "*/", "*/*/"):
+    yield from folder.glob(f"{depth}dataset_info.json")
+
+
+def _damaged(name: str, root: Path) -> str:
+  return (
+    f"--data_dir: the description of {name} in {root} is damaged; prepare it "
+    "again"
+  )
+
+
+def _check_classes(folder: Path) -> None:
+  """UserError where a set's description names code that isn't TFDS's.
+
+  TFDS imports the module of whatever class is named there, and `python -m`
+  finds modules in the folder that it is called in.
+  """
+  for description in _descriptions(folder):
+    path = description.with_name("features.json")
+    named: list[str] = []
+
+    def collect(found: dict[str, Any], into: list[str] = named) -> None:
+      into += [str(found[key]) for key in _CLASS_KEYS if key in found]
+
+    try:
+      json.loads(path.read_text(), object_hook=collect)
+    except (OSError, ValueError, RecursionError):
+      continue  # TFDS says so, if this is the version that is asked for
+    for name in named:
+      if "." in name and not name.startswith("tensorflow_datasets."):
+        raise UserError(
+          f"--data_dir: {path}: expected features of tensorflow_datasets, got "
+          f"{name!r}, which would be run; nothing of this set is read"
+        )
 
 
 def _not_prepared(name: str, root: Path) -> str:

@@ -25,15 +25,23 @@ _CHUNK = 1024  # records per read: one call costs as much as 20 records
 
 def open_records(builder: tfds.core.DatasetBuilder, split: str) -> Any:
   """The serialized examples of a split, by `[]`, `__getitems__` and `len`."""
-  instructions = builder.info.splits[split].file_instructions
+  info = builder.info.splits[split]
+  records: Any
   if builder.info.file_format == tfds.core.FileFormat.TFRECORD:
-    return TFRecords(instructions)
-  if builder.info.file_format == tfds.core.FileFormat.PARQUET:
-    return _ParquetRecords(instructions)
-  return builder.as_data_source(
-    split=split,
-    deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES,
-  )
+    records = TFRecords(info.file_instructions)
+  elif builder.info.file_format == tfds.core.FileFormat.PARQUET:
+    records = _ParquetRecords(info.file_instructions)
+  else:
+    records = builder.as_data_source(
+      split=split,
+      deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES,
+    )
+  if len(records) != info.num_examples:
+    raise UserError(
+      f"--data_dir: {builder.data_dir} holds {len(records):,} records of "
+      f"{split}, expected {info.num_examples:,}; prepare it again"
+    )
+  return records
 
 
 class _ParquetRecords:
@@ -101,9 +109,16 @@ class Images:
       yield self._decode(index, record)
 
   def _decode(self, index: int, record: bytes) -> np.ndarray:
-    encoded = self._features.deserialize_example_np(  # type: ignore[attr-defined]
-      record, decoders={self.key: tfds.decode.SkipDecoding()}
-    )[self.key]
+    try:
+      encoded = self._features.deserialize_example_np(  # type: ignore[attr-defined]
+        record, decoders={self.key: tfds.decode.SkipDecoding()}
+      )[self.key]
+    except Exception as error:
+      # Whatever the parser raises of a damaged record.
+      raise UserError(
+        f"--data_dir: record {index} of {self.name} is damaged; prepare the "
+        "data set again"
+      ) from error
     try:
       image = decode_image(encoded, channels=self.channels, size=self.size)
     except DECODE_ERRORS as error:

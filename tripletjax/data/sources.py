@@ -130,7 +130,10 @@ def open_source(
     label_names, labels = _factorised(raw, label_key, features)
     group_names, groups = _factorised(raw, group_key, features)
     height, width, depth = images[0].shape
-  except (KeyError, OSError, RuntimeError, ValueError) as error:
+  except (UserError, MemoryError):
+    raise
+  except Exception as error:
+    # Whatever the parsers of four formats raise of damaged files.
     raise UserError(
       f"--data_dir: {builder.data_dir} is damaged; delete that folder and "
       "prepare it again"
@@ -228,6 +231,10 @@ def _check_split(
   builder: tfds.core.DatasetBuilder, split: str, field: str
 ) -> None:
   known = ", ".join(builder.info.splits)
+  if not known:
+    raise UserError(
+      f"--data_dir: {builder.data_dir} holds no split; prepare it again"
+    )
   try:
     count = builder.info.splits[split].num_examples
   except (KeyError, ValueError) as error:
