@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,9 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from tripletjax.types import DistanceFn
+
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
 
 # Rows and columns of a tile of distances. One of 1,024 x 1,024 stays in a CPU's
 # cache between the product and the counting; an accelerator wants more at once.
@@ -125,6 +128,24 @@ def starts(count: int, edge: int) -> Iterator[tuple[int, int]]:
   """
   for start in range(0, count, edge):
     yield start, min(edge, count - start)
+
+
+def one_ahead(
+  launch: Callable[[_In], _Out], items: Iterable[_In]
+) -> Iterator[_Out]:
+  """What is launched for each item; the next one before this is used.
+
+  The device works on the next while the host finishes this one.
+
+  >>> list(one_ahead(lambda x: 10 * x, [1, 2, 3]))
+  [10, 20, 30]
+  """
+  waiting: list[_Out] = []
+  for item in items:
+    waiting.append(launch(item))
+    if len(waiting) > 1:
+      yield waiting.pop(0)
+  yield from waiting
 
 
 def distance_tile(

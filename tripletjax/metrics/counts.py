@@ -73,18 +73,42 @@ def turned(distances: jax.Array) -> jax.Array:
   return _turned(distances)
 
 
-def count_tile(
-  thresholds: Thresholds, distances: jax.Array, indices: np.ndarray
+def count_edges(thresholds: Thresholds, rows: int) -> jax.Array:
+  """The thresholds as `start_count` takes them, on the device.
+
+  Args:
+    thresholds: of at most `rows` rows.
+    rows: of the tiles.
+  """
+  return jnp.asarray(_edges(thresholds, rows))
+
+
+def start_count(edges: jax.Array, distances: jax.Array) -> jax.Array:
+  """Starts counting a tile, and doesn't wait for it.
+
+  Args:
+    edges: from `count_edges`.
+    distances: `[rows, columns]`, NaN where an entry doesn't take part.
+  """
+  return _count(distances, edges)
+
+
+def finish_count(
+  thresholds: Thresholds,
+  distances: jax.Array,
+  indices: np.ndarray,
+  counted: jax.Array,
 ) -> Counts:
   """What a tile of distances has before each match.
 
   Args:
-    thresholds: of `B` rows.
-    distances: `[at least B, columns]`, NaN where an entry doesn't take part.
+    thresholds: of `B` rows, at most the tile's.
+    distances: the tile.
     indices: of the columns in the gallery.
+    counted: from `start_count`.
   """
   rows, width = thresholds.distance.shape
-  below, upto = _split(_count(distances, _edges(thresholds, len(distances))))
+  below, upto = _split(counted)
   before = below[:rows, :width].astype(np.int64)
   row, match = np.nonzero(upto[:rows, :width] > below[:rows, :width])
   indices = _padded(indices, distances.shape[1], np.iinfo(np.int64).max)
@@ -119,13 +143,18 @@ def add_rows(
   def some(start: int) -> None:
     rows = slice(start, start + SORTED_ROWS)
     values, ends = distances[rows], thresholds.distance[rows]
-    if values.dtype.itemsize > 4:
-      values, ends = _numbered(values, ends)
-    keys = sort_keys(values, indices)
-    keys.sort(axis=1)
-    edges = sort_keys(ends, thresholds.entry[rows])
-    for i, (key, edge) in enumerate(zip(keys, edges, strict=True), start):
-      counts.before[i] += np.searchsorted(key, edge)
+    # NaN comes last; the two zeros are one value.
+    in_order = np.sort(values, axis=1)
+    places = [
+      np.searchsorted(row, end) for row, end in zip(in_order, ends, strict=True)
+    ]
+    before = np.stack(places)
+    last = values.shape[1] - 1
+    found = np.take_along_axis(in_order, np.minimum(before, last), axis=1)
+    for i, k in zip(*np.nonzero(found == ends), strict=True):
+      tied = values[i] == ends[i, k]
+      before[i, k] += np.sum(indices[tied] < thresholds.entry[rows][i, k])
+    counts.before[rows] += before
     counts.seen[rows] += np.sum(~np.isnan(values), axis=1)
 
   # Threads that call NumPy a few times for many rows don't wait for each other.
@@ -149,18 +178,6 @@ def sort_keys(values: np.ndarray, indices: np.ndarray) -> np.ndarray:
   keys = ordered.astype(np.int64) + (1 << 31)
   keys[np.isnan(values)] = (1 << 32) - 1
   return (keys.astype(np.uint64) << np.uint64(32)) | indices.astype(np.uint64)
-
-
-def _numbered(
-  values: np.ndarray, others: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-  """float64 `[B, C]` and `[B, r]` as float32 in the same order."""
-  both = np.concatenate([values, others], axis=1)
-  _, place = np.unique(both, return_inverse=True)
-  # Positive floats have the order of their bits.
-  numbers = place.reshape(both.shape).astype(np.int32).view(np.float32)
-  numbers[np.isnan(both)] = np.nan
-  return numbers[:, : values.shape[1]], numbers[:, values.shape[1] :]
 
 
 def _edges(thresholds: Thresholds, rows: int) -> np.ndarray:

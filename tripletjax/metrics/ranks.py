@@ -19,13 +19,15 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from tripletjax.metrics.blocks import starts, tile_edge
+from tripletjax.metrics.blocks import one_ahead, starts, tile_edge
 from tripletjax.metrics.counts import (
   Counts,
   add,
   add_rows,
-  count_tile,
+  count_edges,
+  finish_count,
   no_counts,
+  start_count,
   turned,
 )
 from tripletjax.metrics.matches import (
@@ -83,18 +85,21 @@ def _symmetric(search: Search, *, first: bool) -> Iterator[Ranks]:
   edge = tile_edge(search.query.size)
   blocks = list(starts(search.query.size, edge))
   owns = [own_matches(search, *block, edge, first=first) for block in blocks]
+  edges = [count_edges(own.thresholds, edge) for own in owns]
   found = [no_counts(*own.thresholds.distance.shape) for own in owns]
   indices = [search.gallery.order[at : at + count] for at, count in blocks]
+
+  def count(i: int, j: int, tile: jax.Array) -> tuple[int, Counts]:
+    counted = start_count(edges[i], tile)
+    return i, finish_count(owns[i].thresholds, tile, indices[j], counted)
 
   def both(pair: tuple[int, int]) -> list[tuple[int, Counts]]:
     i, j = pair
     tile = others_tile(search, *blocks[i], *blocks[j], edge)
-    counts = [(i, count_tile(owns[i].thresholds, tile, indices[j]))]
-    if i != j:
-      # Only the last block has fewer rows than its tile, and it is no i.
-      columns = count_tile(owns[j].thresholds, turned(tile), indices[i])
-      counts.append((j, columns))
-    return counts
+    # Only the last block has fewer rows than its tile, and it is no i.
+    if i == j:
+      return [count(i, j, tile)]
+    return [count(i, j, tile), count(j, i, turned(tile))]
 
   pairs = itertools.combinations_with_replacement(range(len(blocks)), 2)
   # What of a tile runs on one core does so beside another tile.
@@ -119,11 +124,17 @@ def _of_block(
   columns = tile_edge(total)
   rows = np.empty((0, 0), np.float32)
   held = max(columns, SORTED_ENTRIES // count // columns * columns)
-  for begin, many in starts(total, columns):
-    tile = others_tile(search, start, count, begin, many, edge)
-    if by_tiles:
+  edges = count_edges(own.thresholds, edge) if by_tiles else None
+
+  def launch(run: tuple[int, int]) -> tuple:
+    tile = others_tile(search, start, count, *run, edge)
+    counted = None if edges is None else start_count(edges, tile)
+    return *run, tile, counted
+
+  for begin, many, tile, counted in one_ahead(launch, starts(total, columns)):
+    if counted is not None:
       indices = order[begin : begin + many]
-      add(counts, count_tile(own.thresholds, tile, indices))
+      add(counts, finish_count(own.thresholds, tile, indices, counted))
       continue
     place = begin % held
     if place == 0:
