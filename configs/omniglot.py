@@ -133,6 +133,9 @@ def get_config(variant: str = "") -> ConfigDict:
 
   config.train = ConfigDict()
   config.train.duration = "400 steps"
+  config.train.on_nonfinite = "stop"  # loss or gradient; or "skip" the update
+  config.train.on_collapse = "warn"  # of all distances; or "stop", "ignore"
+  config.train.spike = 10.0  # warn of a loss so many times its median; 0 never
 
   config.log = ConfigDict()
   config.log.every = "10 steps"
@@ -146,7 +149,8 @@ def get_config(variant: str = "") -> ConfigDict:
 
   config.checkpoint = ConfigDict()
   config.checkpoint.every = "25 percent"
-  config.checkpoint.keep = 2
+  config.checkpoint.keep = 2  # the latest,
+  config.checkpoint.best = ""  # and the best by a metric, such as "map@r"
 
   if variant == "smoke":
     config.batch.identities = 4

@@ -20,6 +20,7 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a finished run.")
 TEXTS = {
   name: flags.DEFINE_string(name, default, said)
   for name, default, said in (
+    ("checkpoint", "latest", "Which one: latest, best, or a step."),
     ("output", None, "Folder; RUN/evaluation if None."),
     ("data_dir", "data", "Folder of the prepared data sets."),
     ("data", None, "Another set than the run's, such as lfw."),
@@ -78,11 +79,7 @@ def main(argv: Sequence[str]) -> None:
   from tripletjax.training.evaluate_run import evaluate_run
 
   summary = evaluate_run(
-    WORKDIR.value,
-    baselines=BASELINES.value,
-    say=print,
-    **texts,
-    **protocols,
+    WORKDIR.value, baselines=BASELINES.value, say=print, **texts, **protocols
   )
   print(f"\n{scores_table(summary)}\n")
   pictures = draw_evaluation(texts["output"]) if PICTURES.value else []

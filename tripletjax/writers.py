@@ -7,11 +7,15 @@ import json
 import math
 import os
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from tqdm import tqdm
+
+# Seconds between writes of TensorBoard's events to the disk.
+FLUSH = 30.0
 
 
 class WriteFn(Protocol):
@@ -37,24 +41,55 @@ def metrics_writer(
   if quiet:
     yield lambda step, numbers: None
     return
-  from tensorboardX import SummaryWriter
-
   path = workdir / "metrics.jsonl"
   drop_lines_after(path, start)
   with (
     path.open("a") as lines,
-    contextlib.closing(
-      SummaryWriter(str(workdir / "tensorboard"), purge_step=start + 1)
-    ) as events,
+    _events_writer(workdir / "tensorboard", purge=start + 1) as add_event,
   ):
 
     def write(step: int, numbers: Mapping[str, float]) -> None:
       row = {"step": step, **{k: float(v) for k, v in numbers.items()}}
       lines.write(json.dumps(_standard(row)) + "\n")
       lines.flush()
-      for name, value in numbers.items():
-        events.add_scalar(name, float(value), step)
+      add_event(step, numbers)
 
+    yield write
+
+
+@contextlib.contextmanager
+def _events_writer(folder: Path, *, purge: int) -> Iterator[WriteFn]:
+  """TensorBoard's events; it is to forget those from step `purge` on."""
+  # Not SummaryWriter: its thread dies where the disk is full, and the next
+  # write waits for it forever.
+  from tensorboardX.event_file_writer import EventsWriter
+  from tensorboardX.proto import event_pb2
+  from tensorboardX.summary import scalar
+
+  folder.mkdir(parents=True, exist_ok=True)
+  events = EventsWriter(str(folder / "events"))
+  flushed = time.monotonic()
+
+  def add(step: int, event: Any) -> None:
+    event.step = step
+    event.wall_time = time.time()
+    events.write_event(event)
+
+  def write(step: int, numbers: Mapping[str, float]) -> None:
+    nonlocal flushed
+    event = event_pb2.Event()
+    for name, x in numbers.items():
+      event.summary.value.extend(scalar(name, float(x)).value)
+    add(step, event)
+    if time.monotonic() - flushed > FLUSH:
+      events.flush()
+      flushed = time.monotonic()
+
+  session = event_pb2.SessionLog(
+    status=event_pb2.SessionLog.SessionStatus.START
+  )
+  add(purge, event_pb2.Event(session_log=session))
+  with contextlib.closing(events):
     yield write
 
 
@@ -62,15 +97,18 @@ def drop_lines_after(path: Path, step: int) -> None:
   """Keeps the lines of a metrics file up to a step; a torn line goes too."""
   if not path.exists():
     return
-  kept = []
-  for line in path.read_text().splitlines():
-    try:
-      row = json.loads(line)
-    except json.JSONDecodeError:
-      continue
-    if row["step"] <= step:
-      kept.append(line + "\n")
-  write_text(path, "".join(kept))
+  lines = path.read_text(errors="replace").splitlines(keepends=True)
+  kept = [line for line in lines if _step_of(line) <= step]
+  if kept != lines:
+    write_text(path, "".join(kept))
+
+
+def _step_of(line: str) -> float:
+  try:
+    step = json.loads(line)["step"] if line.endswith("\n") else math.inf
+  except (ValueError, KeyError, TypeError):
+    return math.inf
+  return step if isinstance(step, int) else math.inf
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -90,8 +128,13 @@ def _standard(value: Any) -> Any:
 def write_text(path: Path, text: str) -> None:
   """Writes text so that the file is whole or not there."""
   temporary = path.with_name(path.name + ".tmp")
-  temporary.write_text(text)
-  os.replace(temporary, path)
+  try:
+    temporary.write_text(text)
+    os.replace(temporary, path)
+  except OSError:
+    with contextlib.suppress(OSError):
+      temporary.unlink(missing_ok=True)
+    raise
 
 
 def progress_bar(

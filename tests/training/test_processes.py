@@ -237,8 +237,8 @@ def test_the_launcher_passes_on_that_it_is_ended(tmp_path):
     "time.sleep(60)"
   )
   code = (
-    "from tripletjax.training.launcher import launch\n"
-    f"launch(['-c', {program!r}], processes=2)"
+    "import sys; from tripletjax.training.launcher import launch\n"
+    f"sys.exit(launch(['-c', {program!r}], processes=2))"
   )
   process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
   deadline = time.monotonic() + 30

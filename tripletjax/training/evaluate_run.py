@@ -44,6 +44,7 @@ Say = Callable[[str], None]
 def evaluate_run(
   workdir: str | Path,
   *,
+  checkpoint: str = "latest",
   data_dir: str | Path = "data",
   data: str | None = None,
   split: str = "eval",
@@ -62,6 +63,7 @@ def evaluate_run(
 
   Args:
     workdir: the run's folder.
+    checkpoint: latest, best (by the run's `checkpoint.best`), or a step.
     data_dir: folder of the prepared data sets.
     data: another prepared set than the run's; its images are brought to the
       size and channels that the run trained on.
@@ -96,7 +98,7 @@ def evaluate_run(
     raise UserError(
       "--gallery_images: expected no --pairs, --gallery or --query beside it"
     )
-  run = load_run(workdir)
+  run = load_run(workdir, which=checkpoint, say=say)
   settings = run_settings(run.config, **protocols)
   config = run.config
   if data is not None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from tripletjax.data.pipeline import Batch, load_batch
 from tripletjax.data.triplets import TripletSampler
-from tripletjax.errors import UserError
 from tripletjax.training import processes
 from tripletjax.training.explicit import triplets_of
 from tripletjax.training.memory import stored_steps
@@ -16,31 +16,45 @@ from tripletjax.training.offline import (
   Mined,
   active_share,
   confused_identities,
-  load_mined,
   mine,
-  save_mined,
 )
 from tripletjax.training.setup import Run
 from tripletjax.training.state import TrainState
 
 
 class Feed:
-  """The batches of a run, in order; mined anew where the config says so."""
+  """The batches of a run, in order; mined anew where the config says so.
 
-  def __init__(self, run: Run, start: int, stop: int):
-    """Begins with the batch of step `start`, and ends before `stop`."""
+  Attributes:
+    mined: what the batches are made of; None of a run that doesn't mine.
+  """
+
+  def __init__(self, run: Run, start: int, stop: int, mined: Mined | None):
+    """Begins with the batch of step `start`, and ends before `stop`.
+
+    Args:
+      run: its data.
+      start: number of steps done.
+      stop: number of steps to come to.
+      mined: what was mined last, by step `start`.
+    """
     self._run = run
     self._stop = stop
     self._every = run.schedule.mining
-    self._folder = run.workdir / "mining"
+    self._sampler: Any = run.sampler
     self._batches: Iterator[Any] = iter(())
+    self.mined = mined
     if not self._every:
       self._batches = run.load(start, stop)
     elif start % self._every:
-      self._open(start, self._saved(start - start % self._every))
+      self._open(start)
 
   def __next__(self) -> Any:
     return next(self._batches)
+
+  def batch(self, step: int) -> Batch:
+    """The batch of a step since it was last mined, whole and on the host."""
+    return load_batch(self._run.train_source, self._sampler[step])
 
   def due(self, step: int) -> bool:
     """Whether the set is to be mined before this step, counted from 0."""
@@ -55,7 +69,7 @@ class Feed:
       time and used until now.
     """
     run = self._run
-    fields, mined = run.config.mining, self._nothing()
+    fields, mined = run.config.mining, nothing_mined(run)
     numbers: dict[str, float] = {}
     if processes.is_first():
       embeddings = run.embed(state, run.train_source)
@@ -67,62 +81,66 @@ class Feed:
         distance=distance,
         approximate=fields.approximate,
       )
-      earlier = load_mined(self._folder, step - self._every)
-      for name, found in (("active", mined), ("still_active", earlier)):
+      for name, found in (("active", mined), ("still_active", self.mined)):
         if found is not None:
           numbers[f"mining/{name}"] = active_share(
             embeddings, found, distance=distance, margin=margin
           )
-      save_mined(self._folder, step, mined)
-    self._open(step, processes.from_first(mined))
+    self.mined = processes.from_first(mined)
+    self._open(step)
     return numbers
 
-  def _open(self, step: int, mined: Mined) -> None:
-    run, fields = self._run, self._run.config.mining
-    sampler: Any = run.sampler
+  def _open(self, step: int) -> None:
+    run, fields, mined = self._run, self._run.config.mining, self.mined
+    assert mined is not None
     if fields.name == "offline_triplets":
-      sampler = TripletSampler(
+      self._sampler = TripletSampler(
         mined.positives,
         mined.negatives,
         triplets=triplets_of(run.config),
         seed=run.config.seed,
       )
     else:
-      sampler = sampler.with_neighbours(
+      self._sampler = run.sampler.with_neighbours(
         confused_identities(
           run.train_source.labels, mined.negatives, count=fields.neighbours
         )
       )
     end = min(step - step % self._every + self._every, self._stop)
-    self._batches = run.load(step, end, sampler=sampler)
-
-  def _saved(self, step: int) -> Mined:
-    mined = load_mined(self._folder, step) if processes.is_first() else None
-    if processes.is_first() and mined is None:
-      raise UserError(
-        f"--workdir: {self._folder / f'{step}.npz'} is missing, which the run "
-        "goes on with; start again in another folder"
-      )
-    return processes.from_first(mined or self._nothing())
-
-  def _nothing(self) -> Mined:
-    """What stands for the first process's in the others."""
-    size = len(self._run.train_source)
-    count = self._run.config.mining.negatives
-    return Mined(np.zeros(size, np.int32), np.zeros((size, count), np.int32))
+    self._batches = run.load(step, end, sampler=self._sampler)
 
 
-def memory_drift(run: Run, state: TrainState, step: int) -> dict[str, float]:
-  """How far the oldest and the newest remembered batch have moved."""
+def nothing_mined(run: Run) -> Mined:
+  """What stands for what is mined, by its shapes."""
+  size, count = len(run.train_source), run.config.mining.negatives
+  return Mined(np.zeros(size, np.int32), np.zeros((size, count), np.int32))
+
+
+def memory_drift(
+  run: Run, state: TrainState, step: int, *, skipped: Sequence[int] = ()
+) -> dict[str, float]:
+  """How far the oldest and the newest remembered batch have moved.
+
+  Args:
+    run: with a memory.
+    state: after `step` steps.
+    step: number of steps done.
+    skipped: those from 1 that changed nothing (`train.on_nonfinite`).
+  """
   config = run.config
-  oldest, newest = stored_steps(
+  skipped = [number - 1 for number in skipped]
+  stored = stored_steps(
     step,
     size=config.memory.size,
     batch=config.batch.identities * config.batch.images,
+    skipped=skipped,
   )
+  if stored is None:
+    return {}
   assert run.drift is not None
-  found = {"memory/age": float(step - oldest)}
-  for name, earlier in (("drift", oldest), ("drift_of_newest", newest)):
+  found = {"memory/age": float(step - stored[0])}
+  for name, earlier in zip(("drift", "drift_of_newest"), stored, strict=True):
     (batch,) = run.load(earlier, earlier + 1)
-    found[f"memory/{name}"] = run.drift(state, batch, earlier)
+    before = earlier - sum(number < earlier for number in skipped)
+    found[f"memory/{name}"] = run.drift(state, batch, earlier, before)
   return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,21 +53,31 @@ class FinishedRun(NamedTuple):
   batch_stats: Any
 
 
-def load_run(workdir: str | Path) -> FinishedRun:
-  """Loads the latest checkpoint of a run.
+def load_run(
+  workdir: str | Path,
+  *,
+  which: str = "latest",
+  say: Callable[[str], None] = print,
+) -> FinishedRun:
+  """Loads a checkpoint of a run.
 
   The training data isn't needed, nor as many devices as it was trained on.
 
   Args:
     workdir: the run's folder, with `config.json` and `checkpoints/`.
+    which: the latest checkpoint that isn't damaged; or best, by the run's
+      `checkpoint.best`; or a step.
+    say: is told of a damaged one that is passed over.
 
   Raises:
-    UserError: there is no run or no checkpoint in the folder, or one of them
-      can't be read.
+    UserError: there is no run or no such checkpoint in the folder, or one of
+      them can't be read.
   """
   workdir = Path(workdir)
   config = read_config(workdir)
-  step, network = checkpoint.restore_network(workdir / "checkpoints")
+  step, network = checkpoint.restore_network(
+    workdir / "checkpoints", which=which, say=say
+  )
   return FinishedRun(
     workdir=workdir,
     config=config,

@@ -5,28 +5,32 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from ml_collections import ConfigDict
 
 from tripletjax import checkpoint, writers
 from tripletjax.data.pipeline import load_batch
-from tripletjax.data.sampling import PKSampler
 from tripletjax.data.sources import Source
-from tripletjax.training import artifacts, objective, parallel, processes
+from tripletjax.training import (
+  artifacts,
+  objective,
+  parallel,
+  processes,
+  progress,
+  reporting,
+  run_folder,
+)
 from tripletjax.training.evaluation import raw_pixels
-from tripletjax.training.feeding import Feed, memory_drift
+from tripletjax.training.feeding import Feed
 from tripletjax.training.network import make_model
 from tripletjax.training.optimizer import make_optimizer
+from tripletjax.training.progress import Progress
 from tripletjax.training.setup import Run, prepare_run
-from tripletjax.training.state import (
-  TrainState,
-  count_parameters,
-  create_state,
-)
+from tripletjax.training.signals import asked_to_stop
+from tripletjax.training.state import count_parameters, create_state
 from tripletjax.training.timing import Stopwatch, tracing
 
 Summary = dict[str, Any]
@@ -64,15 +68,43 @@ def train_and_evaluate(
     What `summary.json` holds: `trained`, `untrained` and `raw_pixels` map to
     numbers by name; `steps`, `seconds`, `parameters`, `devices`. With
     `max_steps` below the run's length, and in all processes but the first,
-    only the last four.
+    only the last four; with `stopped`, its name, after SIGTERM or SIGINT, which
+    end the run after the step it is in, with a checkpoint.
 
   Raises:
-    UserError: a field of the config or the folder can't be right.
+    UserError: a field of the config or the folder can't be right; the folder
+      can't be written any more; or the numbers went wrong (`health.py`).
   """
   objective.check_config(config)
   workdir = Path(workdir)
   devices = parallel.all_devices() if devices is None else devices
-  run = prepare_run(config, workdir, Path(data_dir), devices, say)
+  with asked_to_stop() as asked:
+    run = prepare_run(config, workdir, Path(data_dir), devices, say)
+    with contextlib.ExitStack() as stack:
+      checkpoints = None
+      if processes.is_first():
+        stack.enter_context(run_folder.claimed(workdir, config))
+        stack.enter_context(checkpoint.saving(workdir / "checkpoints"))
+        run_folder.note_data(workdir, run.train_source)
+        checkpoints = stack.enter_context(
+          checkpoint.open_checkpoints(
+            workdir / "checkpoints", keep=config.checkpoint.keep, say=say
+          )
+        )
+      summary = _run(run, checkpoints, asked, max_steps, profile_steps)
+    # All leave together, and nobody before all is written.
+    processes.wait("the end")
+  return summary
+
+
+def _run(
+  run: Run,
+  checkpoints: checkpoint.Checkpoints | None,
+  asked: Callable[[], str],
+  max_steps: int | None,
+  profile_steps: tuple[int, int] | None,
+) -> Summary:
+  config = run.config
   state = create_state(
     make_model(config, axis_name=parallel.AXIS),
     make_optimizer(
@@ -87,79 +119,45 @@ def train_and_evaluate(
     memory_shape=(config.memory.size, config.model.dimension),
   )
   parameters = count_parameters(state)
-  say(f"model: {config.model.name}, {parameters:,} parameters")
-  stop = run.schedule.total
-  if max_steps is not None:
-    stop = min(stop, max_steps)
-  with (
-    checkpoint.open_checkpoints(
-      workdir / "checkpoints", keep=config.checkpoint.keep
-    )
-    if processes.is_first()
-    else contextlib.nullcontext()
-  ) as manager:
-    end = _train(run, state, manager, stop, profile_steps)
+  run.say(f"model: {config.model.name}, {parameters:,} parameters")
+  total = run.schedule.total
+  stop = total if max_steps is None else min(total, max_steps)
+  begun = progress.begin(run, state, checkpoints)
+  end = _train(run, begun, checkpoints, stop, asked, profile_steps)
   summary: Summary = {
     "steps": end.step,
     "seconds": round(end.seconds, 2),
     "parameters": parameters,
-    "devices": len(devices),
+    "devices": len(run.devices),
   }
-  if stop == run.schedule.total and processes.is_first():
+  if end.stopped:
+    return summary | {"stopped": end.stopped}
+  if stop == total and processes.is_first():
     summary |= _finish(run, end)
-    writers.write_json(workdir / "summary.json", summary)
-  processes.wait("the end")
+    writers.write_json(run.workdir / "summary.json", summary)
   return summary
-
-
-class _Progress(NamedTuple):
-  """Where a run stands; all but the state is saved as JSON beside it.
-
-  Attributes:
-    step: number of steps done.
-    state: on the devices.
-    untrained: the untrained network's numbers.
-    seconds: of training so far, all starts together.
-  """
-
-  step: int
-  state: TrainState
-  untrained: dict[str, float]
-  seconds: float
-
-
-def _begin(run: Run, state: TrainState, manager: Any) -> _Progress:
-  """The latest checkpoint, or a fresh start from `state`."""
-  is_first = processes.is_first()
-  latest = manager.latest_step() if is_first else None
-  step = int(processes.from_first(latest or 0))  # there is none of step 0
-  if not step:
-    state = parallel.replicate(state, run.devices)
-    untrained = _evaluate(run, state) if is_first else {}
-    return _Progress(0, state, untrained, 0.0)
-  saved: dict[str, Any] = {"untrained": {}, "seconds": 0.0}
-  if is_first:
-    state, saved = checkpoint.restore_checkpoint(manager, step, state)
-  run.say(f"resumed: step {step} of {run.schedule.total}")
-  state = parallel.replicate(processes.from_first(state), run.devices)
-  return _Progress(step, state, saved["untrained"], saved["seconds"])
 
 
 def _train(
   run: Run,
-  state: TrainState,
-  manager: Any,
+  begun: Progress,
+  checkpoints: checkpoint.Checkpoints | None,
   stop: int,
+  asked: Callable[[], str],
   profile_steps: tuple[int, int] | None,
-) -> _Progress:
-  """Runs the steps that are missing, up to `stop`."""
+) -> Progress:
+  """Runs the steps that are missing, up to `stop` or until asked to stop."""
   config, schedule = run.config, run.schedule
-  start, state, untrained, seconds = _begin(run, state, manager)
+  start = begun.step
+  if start < stop and processes.any_of(bool(asked())):
+    return begun._replace(stopped=asked() or "a signal")
+  now = begun
   key = objective.run_key(config)
   margin = jnp.float32(config.loss.margin)
-  feed = Feed(run, start, stop)
+  feed = Feed(run, start, stop, begun.mined)
   quiet = not processes.is_first()
-  watch = Stopwatch()
+  alone = processes.is_alone()
+  watch = Stopwatch(begun.timers)
 
   def due(step: int, every: int) -> bool:
     return every > 0 and (step % every == 0 or step == schedule.total)
@@ -175,6 +173,7 @@ def _train(
     ) as trace,
   ):
     pending: list[dict[str, jax.Array]] = []
+    state = begun.state
     for step in range(start + 1, stop + 1):
       trace(step, state)
       if feed.due(step - 1):
@@ -190,74 +189,46 @@ def _train(
       saving = due(step, schedule.checkpoint) or step == stop
       # The first step compiles: it is a lap of its own.
       logging = due(step, schedule.log) or step == start + 1 or feed.due(step)
-      if not (evaluating or saving or logging):
+      leaving = alone and bool(asked())
+      if not (evaluating or saving or logging or leaving):
         continue
       # Fetching waits for the devices.
       with watch.time("step"):
         rows = parallel.first(pending)
-      lap = watch.lap()
-      seconds += lap["input"] + lap["step"] + lap["mining"]
-      _log(write, bar, rows, step, lap, run.sampler)
       pending = []
-      if evaluating and run.drift:
-        with watch.time("evaluation"):
-          moved = memory_drift(run, state, step)
-        write(step, moved)
-      if evaluating and not quiet:
-        with watch.time("evaluation"):
-          numbers = _evaluate(run, state)
-        taken = {"seconds/evaluation": watch.lap()["evaluation"]}
-        named = {f"eval/{name}": x for name, x in numbers.items()}
-        write(step, named | taken)
-      if saving and not quiet:
+      lap = watch.lap()
+      verdict = reporting.judge(run, now.health, rows, step)
+      reporting.log(write, bar, verdict, rows, step, lap, run)
+      if verdict.step:
+        reporting.stop(run, feed, checkpoints, verdict)
+      now = now._replace(
+        step=step,
+        state=state,
+        mined=feed.mined,
+        seconds=now.seconds + lap["input"] + lap["step"] + lap["mining"],
+        timers=watch.total,
+        health=verdict.health,
+      )
+      if evaluating:
+        now = reporting.evaluate(run, now, watch, write)
+      # Several processes can't but stop at the same step.
+      if processes.any_of(bool(asked())):
+        now = now._replace(stopped=asked() or "a signal")
+      if checkpoints and (saving or now.stopped or now.best.step == step):
         with watch.time("checkpoint"):
-          checkpoint.save_checkpoint(
-            manager,
-            step,
-            parallel.first(state),
-            {"untrained": untrained, "seconds": seconds},
-          )
-        write(step, {"seconds/checkpoint": watch.lap()["checkpoint"]})
-  if stop > start:
+          progress.save(run, checkpoints, now)
+        taken = watch.lap()["checkpoint"]
+        if saving:  # a stop leaves no line that a whole run lacks
+          write(step, {"seconds/checkpoint": taken})
+      if now.stopped and step < stop:
+        break
+      now = now._replace(stopped="")
+  if now.step > start:
     run.say(watch.describe())
-  return _Progress(stop, state, untrained, seconds)
+  return now
 
 
-def _evaluate(run: Run, state: TrainState) -> dict[str, float]:
-  embeddings = run.embed(state, run.eval_source)
-  return run.measure(embeddings, run.config.loss.distance)
-
-
-def _log(
-  write: writers.WriteFn,
-  bar: Any,
-  rows: list[dict[str, np.ndarray]],
-  step: int,
-  lap: dict[str, float],
-  sampler: PKSampler,
-) -> None:
-  """Writes every step's numbers; shows the last ones on the bar."""
-  images = len(rows) * sampler.identities * sampler.images
-  seconds = lap["input"] + lap["step"]
-  rate = images / seconds
-  clocks = {
-    "images_per_second": rate,
-    "seconds/input": lap["input"] / len(rows),
-    "seconds/step": lap["step"] / len(rows),
-  }
-  for number, row in enumerate(rows, start=step - len(rows) + 1):
-    numbers = {name: float(value) for name, value in row.items()}
-    write(number, numbers | clocks)
-  bar.set_postfix_str(
-    f"loss {float(rows[-1]['loss']):.4f}, "
-    f"active {float(rows[-1]['active_share']):.1%}, {rate:,.0f} images/s, "
-    f"input {lap['input'] / seconds:.0%}",
-    refresh=False,
-  )
-  bar.update(len(rows))
-
-
-def _finish(run: Run, end: _Progress) -> Summary:
+def _finish(run: Run, end: Progress) -> Summary:
   """Measures the trained network and saves what the report draws."""
   config = run.config
   embeddings = run.embed(end.state, run.eval_source)

@@ -9,6 +9,7 @@ devices hold the same one. No gradient flows into it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -132,13 +133,32 @@ def drift(
   return jnp.mean(jnp.sum(moved**2, axis=1))
 
 
-def stored_steps(step: int, *, size: int, batch: int) -> tuple[int, int]:
+def stored_steps(
+  step: int, *, size: int, batch: int, skipped: Sequence[int] = ()
+) -> tuple[int, int] | None:
   """The oldest and the newest step whose whole batch is there after `step`.
+
+  Args:
+    step: number of steps done.
+    size: of the memory.
+    batch: images of a batch.
+    skipped: steps, from 0, whose batch wasn't remembered.
+
+  Returns:
+    Steps from 0; None if all were skipped.
 
   >>> stored_steps(10, size=70, batch=32)  # two batches and a part of a third
   (8, 9)
+  >>> stored_steps(10, size=70, batch=32, skipped=[7, 9])
+  (6, 8)
   """
-  return max(step - size // batch, 0), step - 1
+  there: list[int] = []
+  missing = set(skipped)
+  while step > 0 and len(there) < size // batch:
+    step -= 1
+    if step not in missing:
+      there.append(step)
+  return (there[-1], there[0]) if there else None
 
 
 def check_memory(size: int, *, batch: int, references: str) -> None:

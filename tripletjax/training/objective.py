@@ -22,6 +22,7 @@ from tripletjax.miners import MINERS, capped, curriculum
 from tripletjax.models import DTYPES, MODELS, NORMS
 from tripletjax.reductions import REDUCTIONS
 from tripletjax.training.explicit import make_explicit_loss
+from tripletjax.training.health import check_train
 from tripletjax.training.limits import check_numbers
 from tripletjax.training.network import check_model
 from tripletjax.training.optimizer import (
@@ -128,6 +129,7 @@ def check_config(config: ConfigDict) -> None:
         f"{field}: expected 0 to {most:g}, got {_get(config, field)}"
       )
   check_numbers(config)
+  check_train(config.train)
   _check_loss(config.loss)
   check_references(config)
   check_model(config.model)

@@ -10,8 +10,6 @@ mined may cost nothing when it is used.
 from __future__ import annotations
 
 import functools
-import os
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -185,32 +183,3 @@ def confused_identities(
   kept = place < count
   table[own[kept], place[kept]] = other[kept]
   return table
-
-
-def save_mined(folder: Path, step: int, mined: Mined) -> None:
-  """Writes what was mined at a step, whole or not at all."""
-  folder.mkdir(exist_ok=True)
-  path = folder / f"{step}.npz"
-  temporary = path.with_suffix(".part")
-  with temporary.open("wb") as file:
-    np.savez(file, **mined._asdict())
-  os.replace(temporary, path)
-
-
-def load_mined(folder: Path, step: int) -> Mined | None:
-  """What was mined at a step; None if nothing was.
-
-  Raises:
-    UserError: the file is damaged.
-  """
-  path = folder / f"{step}.npz"
-  if not path.exists():
-    return None
-  try:
-    with np.load(path, allow_pickle=False) as file:
-      return Mined(**{name: file[name] for name in Mined._fields})
-  except (OSError, ValueError, KeyError) as error:
-    raise UserError(
-      f"--workdir: {path} can't be read: {error}; delete it, and the "
-      "checkpoints of later steps"
-    ) from error

@@ -89,6 +89,11 @@ def is_first() -> bool:
   return jax.process_index() == 0
 
 
+def is_alone() -> bool:
+  """Whether there is no other process."""
+  return jax.process_count() == 1
+
+
 @contextlib.contextmanager
 def first_goes_first() -> Iterator[None]:
   """The first process does what follows, and then the others do it."""
@@ -110,6 +115,22 @@ def from_first(tree: Any) -> Any:
   if jax.process_count() == 1:
     return tree
   return multihost_utils.broadcast_one_to_all(jax.tree.map(np.asarray, tree))
+
+
+def text_from_first(text: str) -> str:
+  """As `from_first`, of a text, whose length the others needn't know."""
+  if jax.process_count() == 1:
+    return text
+  letters = np.frombuffer(text.encode(), np.uint8)
+  buffer = np.zeros(int(from_first(np.int32(len(letters)))), np.uint8)
+  return bytes(from_first(letters if is_first() else buffer)).decode()
+
+
+def any_of(flag: bool) -> bool:
+  """Whether it holds in any process; all have to ask at the same step."""
+  if jax.process_count() == 1:
+    return flag
+  return bool(multihost_utils.process_allgather(np.int32(flag)).any())
 
 
 def share(sampler: Any) -> Any:

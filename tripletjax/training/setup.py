@@ -16,7 +16,7 @@ from tripletjax.data.sampling import PKSampler, pk_sampler
 from tripletjax.data.sources import Source, identity_counts
 from tripletjax.data.turns import QuarterTurns, with_quarter_turns
 from tripletjax.errors import UserError
-from tripletjax.training import objective, parallel, processes, run_folder
+from tripletjax.training import objective, parallel, processes
 from tripletjax.training.chunks import check_chunk
 from tripletjax.training.evaluation import (
   EmbedFn,
@@ -25,13 +25,15 @@ from tripletjax.training.evaluation import (
   make_measure,
 )
 from tripletjax.training.explicit import check_mining, triplets_of
+from tripletjax.training.limits import check_sizes
 from tripletjax.training.memory import check_memory
 from tripletjax.training.schedule import Schedule, make_schedule
 from tripletjax.training.splits import describe_part, open_parts
 from tripletjax.training.state import TrainState
 from tripletjax.training.step import make_drift_step, make_train_step
 
-DriftFn = Callable[[TrainState, Any, int], float]
+# State, an earlier batch, its step from 0, how many were stored before it.
+DriftFn = Callable[[TrainState, Any, int, int], float]
 
 
 class Run(NamedTuple):
@@ -105,6 +107,7 @@ def prepare_run(
   )
   with processes.first_goes_first():  # who prepares a set that isn't there
     train_part, eval_part = open_parts(config, data_dir)
+  check_sizes(config, train_part.image_shape, len(train_part))
   held = hold_train(config, train_part, devices)
   train_source = held.source
   held_eval = hold(eval_part, where=config.data.cache)
@@ -125,9 +128,6 @@ def prepare_run(
       f"{sampler.identities} identities; their {sampler.skipped_identities} "
       "identities are never drawn"
     )
-  if processes.is_first():
-    run_folder.claim(workdir, config)
-    run_folder.note_data(workdir, train_source)
   train_step = make_train_step(
     objective.make_loss(
       config,
@@ -139,6 +139,7 @@ def prepare_run(
     chunk=config.batch.chunk,
     ema=config.optimizer.ema,
     memory_start=schedule.memory,
+    skip_nonfinite=config.train.on_nonfinite == "skip",
   )
   return Run(
     config=config,
@@ -168,7 +169,7 @@ def prepare_run(
 
 
 def make_drift(config: ConfigDict, devices: parallel.Devices) -> DriftFn:
-  """`(state, batch, step) -> drift` of an earlier batch, on all devices."""
+  """How far an earlier batch has moved, measured on all devices."""
   size = config.memory.size
   count = config.batch.identities * config.batch.images
   run = parallel.data_parallel(
@@ -183,8 +184,8 @@ def make_drift(config: ConfigDict, devices: parallel.Devices) -> DriftFn:
   )
   key = objective.run_key(config)
 
-  def drift(state: TrainState, batch: Any, step: int) -> float:
-    first = step * count % size
+  def drift(state: TrainState, batch: Any, step: int, before: int) -> float:
+    first = before * count % size
     found = run(state, batch, key, jnp.int32(step), jnp.int32(first))
     return float(parallel.first(found))
 

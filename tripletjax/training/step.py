@@ -47,6 +47,7 @@ def make_train_step(
   chunk: int = 0,
   ema: float = 0.0,
   memory_start: int = 0,
+  skip_nonfinite: bool = False,
 ) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
   """The step of one device, to be run on all devices of `axis_name`.
 
@@ -61,6 +62,8 @@ def make_train_step(
     ema: decay of the averaged weights, for a state that has them.
     memory_start: the step from which on the loss uses the memory, for a state
       that has one; before, it is filled.
+    skip_nonfinite: a step whose loss or gradient isn't finite changes nothing
+      but its number.
 
   Returns:
     `(state, batch, key, margin) -> (state, metrics)`: `batch` holds this
@@ -111,13 +114,29 @@ def make_train_step(
       **{name: x for name, x in statistics.items() if x.ndim == 0},
       "gradient_norm": optax.tree.norm(gradients),
     }
+    before = state
     if state.memory:
       metrics["memory/filled"] = state.memory.filled
       state = state.replace(memory=remember(state.memory, remembered))
     state = state.apply_gradients(grads=gradients, batch_stats=batch_stats)
-    return with_average(state, ema), metrics
+    state = with_average(state, ema)
+    if skip_nonfinite:
+      state = _where_finite(metrics, state, before)
+    return state, metrics
 
   return train_step
+
+
+def _where_finite(
+  metrics: Mapping[str, jax.Array], after: TrainState, before: TrainState
+) -> TrainState:
+  """The state after a step; if its numbers aren't finite, before it."""
+  # The same on all devices: the loss is summed over them, and the gradient.
+  finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(
+    metrics["gradient_norm"]
+  )
+  chosen = jax.tree.map(lambda x, y: jnp.where(finite, x, y), after, before)
+  return chosen.replace(step=after.step)
 
 
 def make_drift_step(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ PARTS = ("input", "step", "mining", "evaluation", "checkpoint")
 class Stopwatch:
   """Seconds of each of `PARTS`: since the last lap, and in all."""
 
-  def __init__(self) -> None:
-    self.total = dict.fromkeys(PARTS, 0.0)
+  def __init__(self, total: Mapping[str, float] | None = None) -> None:
+    """Goes on from the total of earlier starts."""
+    self.total = dict.fromkeys(PARTS, 0.0) | dict(total or {})
     self._lap = dict.fromkeys(PARTS, 0.0)
     self._first = 0.0
 
