@@ -42,6 +42,7 @@ ALLOWED = {
   "checkpoint": {"errors", "manifest"},
   "writers": {"errors"},
   "report": {"errors"},
+  "drills": {"errors", "checkpoint", "training"},
   "benchmark": {
     "errors",
     "distances",
