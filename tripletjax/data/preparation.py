@@ -102,12 +102,13 @@ def _base(name: str) -> str:
 
 def _open_prepared(name: str, root: Path) -> tfds.core.DatasetBuilder:
   """A set that `experiments.prepare` or TFDS has written."""
-  _check_classes(root / _base(name))
+  _check_classes(root / (_base(name) or "-"))
   try:
     # By its module: `tfds.testing.mock_data` replaces it there.
     builder = read_only_builder.builder_from_files(name, data_dir=root)
   except ValueError as error:  # not found, or no name at all, or damaged
-    if any(_descriptions(root / name.replace(":", "/"))):
+    there = _descriptions(root / name.replace(":", "/"))
+    if re.match(r"\w", name) and any(there):
       raise UserError(_damaged(name, root)) from error
     raise UserError(_not_prepared(name, root)) from error
   except Exception as error:
@@ -142,6 +143,8 @@ def _check_classes(folder: Path) -> None:
   TFDS imports the module of whatever class is named there, and `python -m`
   finds modules in the folder that it is called in.
   """
+  if not re.fullmatch(r"\w+", folder.name):
+    return  # no set's name
   for description in _descriptions(folder):
     path = description.with_name("features.json")
     named: list[str] = []

@@ -12,6 +12,7 @@ from tripletjax.errors import UserError
 from tripletjax.metrics import METRICS
 
 Scores = dict[str, float]
+EPISODES = 1_000_000  # at most: they take seconds, or hours
 POWERS = (1, 2, 4, 8, 16, 32, 64)
 
 
@@ -135,6 +136,16 @@ def run_settings(config: ConfigDict, **changes: Any) -> Settings:
       raise UserError(
         f"--{flag}: expected rates between 0 and 1, got {list(rates)}"
       )
+  threshold = settings.cluster_threshold
+  if threshold is not None and not 0 <= threshold < float("inf"):
+    raise UserError(
+      f"--cluster_threshold: expected a distance from 0, got {threshold}"
+    )
+  if settings.episodes > EPISODES:
+    raise UserError(
+      f"--one_shot_episodes: expected at most {EPISODES:,}, got "
+      f"{settings.episodes:,}"
+    )
   return settings
 
 

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from tripletjax import checkpoint
 from tripletjax.errors import UserError
 from tripletjax.training import objective, parallel, splits
+from tripletjax.training.limits import check_saved
 from tripletjax.training.network import make_model
 from tripletjax.training.state import TrainState, create_state
 
@@ -22,10 +23,20 @@ NEEDED = (
   "seed",
   "data.name",
   "model.name",
+  "model.features",
+  "model.dimension",
+  "model.normalize",
   "loss.name",
   "loss.distance",
   "evaluation.batch_size",
 )
+DATA_DEFAULTS = {
+  "train_split": "",
+  "eval_split": "",
+  "image_key": "",
+  "label_key": "",
+  "cache": "auto",
+}
 # Fields of the network that came later, as runs of before had them.
 MODEL_DEFAULTS = {
   "norm": "batch",
@@ -100,8 +111,11 @@ def read_config(workdir: Path) -> ConfigDict:
       "experiments.train writes it"
     )
   try:
-    config = ConfigDict(json.loads(path.read_text())).lock()
-  except (OSError, ValueError, TypeError) as error:
+    fields = json.loads(path.read_text())
+    if not isinstance(fields, dict):
+      raise TypeError(f"expected an object, got {type(fields).__name__}")
+    config = ConfigDict(fields).lock()
+  except (OSError, ValueError, TypeError, RecursionError) as error:
     raise UserError(
       f"--workdir: {path} can't be read: {str(error).splitlines()[0]}"
     ) from error
@@ -116,8 +130,13 @@ def read_config(workdir: Path) -> ConfigDict:
         )
       node = node[name]
   with config.unlocked():
-    config.data.update({**splits.DEFAULTS, **config.data})
+    config.data.update({**splits.DEFAULTS, **DATA_DEFAULTS, **config.data})
     config.model.update({**MODEL_DEFAULTS, **config.model})
+    config.evaluation.update({"folds": 10, **config.evaluation})
+  try:
+    check_saved(config, objective.CHOICES)
+  except UserError as error:
+    raise UserError(f"--workdir: {path}: {error}") from None
   return config
 
 

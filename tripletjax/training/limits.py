@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -21,6 +22,46 @@ LARGEST = {
   "augment.translation": 1,
   "augment.elastic": 1,
   "augment.elastic_smoothness": 10,
+}
+
+
+# Of a config.json: what each field is, and the least that it may be.
+_KINDS = {
+  str: "text",
+  int: "a whole number",
+  bool: "true or false",
+  (list, tuple): "a list",
+}
+SAVED: dict[str, tuple[Any, int | None]] = {
+  "seed": (int, 0),
+  **{
+    f"data.{name}": (str, None)
+    for name in (
+      "name",
+      "train_split",
+      "eval_split",
+      "image_key",
+      "label_key",
+      "group_key",
+      "image_size",
+      "split_by",
+      "split_file",
+      "cache",
+    )
+  },
+  "data.channels": (int, 0),
+  "data.invert": (bool, None),
+  "data.split_names": ((list, tuple), None),
+  "model.name": (str, None),
+  "model.features": ((list, tuple), None),
+  "model.dimension": (int, 1),
+  "model.normalize": (bool, None),
+  "model.norm": (str, None),
+  "model.dtype": (str, None),
+  "loss.name": (str, None),
+  "loss.distance": (str, None),
+  "evaluation.batch_size": (int, 1),
+  "evaluation.folds": (int, 2),
 }
 
 
@@ -68,6 +109,36 @@ def check_sizes(
       f"memory.size: expected at most {most:,}, which is a hundred times the "
       f"training set, got {config.memory.size:,}"
     )
+
+
+def check_saved(
+  config: ConfigDict, choices: Mapping[str, Mapping[str, Any]]
+) -> None:
+  """Raises a `UserError` unless a saved config's fields can be used.
+
+  Only those that an evaluation needs: a run of before some other field came is
+  as good as any.
+
+  Args:
+    config: of a `config.json`; has all of `SAVED`.
+    choices: field -> what it may be; those that aren't in the config are
+      passed over.
+  """
+  for field, (kind, least) in SAVED.items():
+    value = functools.reduce(getattr, field.split("."), config)
+    fits = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
+    if not fits or (least is not None and value < least):
+      bound = "" if least is None else f" from {least}"
+      raise UserError(f"{field}: expected {_KINDS[kind]}{bound}, got {value!r}")
+  for size in (*config.model.features, config.model.dimension):
+    if type(size) is not int or not 0 < size <= 2**20:
+      raise UserError(f"model.features: expected channels, got {size!r}")
+  for field in ("model.name", "model.norm", "model.dtype", "loss.distance"):
+    value = functools.reduce(getattr, field.split("."), config)
+    if value not in choices[field]:
+      raise UserError(
+        f"{field}: expected one of {', '.join(choices[field])}, got {value!r}"
+      )
 
 
 def _references(config: ConfigDict) -> int:
