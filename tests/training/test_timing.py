@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import time
 
 import jax
@@ -28,7 +29,8 @@ def test_a_lap_holds_what_passed_in_each_part():
   assert first["step"] == first["checkpoint"] == 0
   assert watch.lap() == dict.fromkeys(PARTS, 0.0)
   assert watch.total == first
-  assert watch.describe().startswith("time: input 0.0 s (")
+  # A busy machine may have slept longer.
+  assert re.match(r"time: input \d\.\d s \(\d\d%\)", watch.describe())
 
 
 @pytest.mark.parametrize("text", ["", "10", "a,b", "5,4", "0,3", "1,2,3"])

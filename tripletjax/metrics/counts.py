@@ -9,6 +9,7 @@ two differ the row is looked at again.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -140,8 +141,7 @@ def add_rows(
   instructions, XLA doesn't.
   """
 
-  def some(start: int) -> None:
-    rows = slice(start, start + SORTED_ROWS)
+  def some(rows: slice) -> None:
     values, ends = distances[rows], thresholds.distance[rows]
     # NaN comes last; the two zeros are one value.
     in_order = np.sort(values, axis=1)
@@ -157,9 +157,19 @@ def add_rows(
     counts.before[rows] += before
     counts.seen[rows] += np.sum(~np.isnan(values), axis=1)
 
-  # Threads that call NumPy a few times for many rows don't wait for each other.
+  in_threads(some, len(distances))
+
+
+def in_threads(of_rows: Callable[[slice], None], count: int) -> None:
+  """Calls a function for all runs of `SORTED_ROWS` rows, on all cores.
+
+  Threads that call NumPy a few times for many rows don't wait for each other.
+  """
+  runs = [
+    slice(start, start + SORTED_ROWS) for start in range(0, count, SORTED_ROWS)
+  ]
   with ThreadPoolExecutor(os.cpu_count()) as threads:
-    list(threads.map(some, range(0, len(distances), SORTED_ROWS)))
+    list(threads.map(of_rows, runs))
 
 
 def sort_keys(values: np.ndarray, indices: np.ndarray) -> np.ndarray:

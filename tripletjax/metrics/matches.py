@@ -8,7 +8,12 @@ import jax
 import numpy as np
 
 from tripletjax.metrics.blocks import Rows, distance_tile, tile_edge
-from tripletjax.metrics.counts import Thresholds, sort_keys, without_own
+from tripletjax.metrics.counts import (
+  Thresholds,
+  in_threads,
+  sort_keys,
+  without_own,
+)
 from tripletjax.types import DistanceFn
 
 
@@ -118,9 +123,16 @@ def _nearest(distances: np.ndarray, width: int) -> np.ndarray:
       return least[:, None]
   if distances.dtype != np.float32:
     return np.argsort(distances, axis=1, kind="stable")[:, :width]
-  keys = sort_keys(distances, np.arange(distances.shape[1])[None, :])
-  keys.sort(axis=1)
-  return (keys[:, :width] & np.uint64(0xFFFFFFFF)).astype(np.int64)
+  found = np.empty((len(distances), width), np.int64)
+  column = np.arange(distances.shape[1])[None, :]
+
+  def some(rows: slice) -> None:
+    keys = sort_keys(distances[rows], column)
+    keys.sort(axis=1)
+    found[rows] = keys[:, :width] & np.uint64(0xFFFFFFFF)
+
+  in_threads(some, len(distances))
+  return found
 
 
 def others_tile(
