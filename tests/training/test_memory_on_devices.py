@@ -1,0 +1,127 @@
+"""Every miner and loss with a cross-batch memory: D devices equal one."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from configs import digits
+from tripletjax import LOSSES, MINERS
+from tripletjax.models import ConvNet
+from tripletjax.training import objective, parallel
+from tripletjax.training.state import create_state
+from tripletjax.training.step import make_train_step
+
+SIZE = 20  # of the memory: no multiple of a batch of 16
+KEY = jax.random.key(7)
+
+
+@pytest.fixture(autouse=True)
+def standard_promotion():
+  # Optax's schedules multiply an int32 step.
+  with jax.numpy_dtype_promotion("standard"):
+    yield
+
+
+@pytest.fixture(autouse=True)
+def few_programs():
+  yield
+  jax.clear_caches()
+
+
+def batch(seed):
+  """16 pictures of 4 identities, of 8 that there are: ids come again."""
+  rng = np.random.default_rng(seed)
+  identities = np.sort(rng.permutation(8)[:4])
+  ids = identities[:, None] * 5 + np.stack(
+    [np.sort(rng.permutation(5)[:4]) for _ in identities]
+  )
+  return {
+    "image": rng.integers(0, 256, (16, 8, 8, 1)).astype(np.uint8),
+    "label": np.repeat(identities, 4).astype(np.int32),
+    "id": ids.reshape(-1).astype(np.int32),
+  }
+
+
+def config_of(loss, miner):
+  config = digits.get_config("smoke")
+  config.loss.update(name=loss, miner=miner)
+  # By the hinge, easy triplets cost nothing and would test nothing.
+  config.loss.update(margin=0.5, soft=True, distance="euclidean")
+  return config
+
+
+def step_on(config, count, chunk=0):
+  step = make_train_step(
+    objective.make_loss(config, next_after=0, margin_steps=1),
+    lambda images, keys: images,
+    axis_name=parallel.AXIS,
+    chunk=chunk,
+  )
+  devices = parallel.local_devices()[:count]
+  run = parallel.data_parallel(step, devices, replicated=(2, 3))
+
+  def move(state, seed):
+    return parallel.first(
+      run(
+        parallel.replicate(state, devices),
+        parallel.shard(batch(seed), count),
+        KEY,
+        jnp.float32(0.5),
+      )
+    )
+
+  return move
+
+
+def fresh_state(config, norm):
+  # SGD with a learning rate of 1: the step is the gradient.
+  return create_state(
+    ConvNet(features=(4,), dimension=4, norm=norm, axis_name=parallel.AXIS),
+    optax.sgd(1.0),
+    image_shape=(8, 8, 1),
+    key=jax.random.key(0),
+    loss_parameters=objective.loss_parameters(config),
+    memory_shape=(SIZE, 4),
+  )
+
+
+CASES = [
+  *(("triplet", miner) for miner in MINERS),
+  *((loss, "all") for loss in LOSSES if loss != "triplet"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  ("norm", "count", "chunk"),
+  [("batch", 8, 0), ("group", 4, 2)],
+  ids=["eight", "four-in-chunks"],
+)
+@pytest.mark.parametrize(("loss", "miner"), CASES)
+def test_devices_with_a_memory_equal_one(loss, miner, norm, count, chunk):
+  config = config_of(loss, miner)
+  one, many = step_on(config, 1), step_on(config, count, chunk)
+  state, costs = fresh_state(config, norm), []
+  # From the same state each time: rounding grows over a training.
+  for i in range(4):
+    (after, expected), (shared, found) = one(state, i), many(state, i)
+    for name, value in expected.items():
+      np.testing.assert_allclose(
+        found[name], value, rtol=1e-5, atol=1e-5, err_msg=f"{name}, step {i}"
+      )
+    scale = max(1.0, float(expected["gradient_norm"]))
+    jax.tree.map(
+      functools.partial(
+        np.testing.assert_allclose, rtol=1e-5, atol=1e-5 * scale
+      ),
+      (shared.params, shared.batch_stats, shared.memory),
+      (after.params, after.batch_stats, after.memory),
+    )
+    costs.append(float(expected["gradient_norm"]))
+    state = after
+  assert max(costs) > 1e-3
+  assert state.memory.filled == SIZE
