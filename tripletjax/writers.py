@@ -79,6 +79,8 @@ def _events_writer(folder: Path, *, purge: int) -> Iterator[WriteFn]:
     nonlocal flushed
     event = event_pb2.Event()
     for name, x in numbers.items():
+      if not math.isfinite(x):
+        continue  # which TensorBoard can't draw
       event.summary.value.extend(scalar(name, float(x)).value)
     add(step, event)
     if time.monotonic() - flushed > FLUSH:

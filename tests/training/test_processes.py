@@ -22,27 +22,27 @@ ROOT = Path(__file__).parent.parent.parent
 FIELDS = {"loss.miner": "all", "augment.rotation": 0.0}
 
 
-def run_processes(workdir, data_dir, *flags, processes=2, devices=1):
+def run_processes(workdir, data_dir, *flags, **keywords):
   """`experiments.launch`, as a user types it."""
-  given = [f"--config.{name}={value}" for name, value in FIELDS.items()]
-  return subprocess.run(
-    [
-      *(sys.executable, "-m", "experiments.launch"),
-      *(f"--processes={processes}", "--", "--config=configs/digits.py:smoke"),
-      *given,
-      *(f"--workdir={workdir}", f"--data_dir={data_dir}", *flags),
-    ],
-    capture_output=True,
-    text=True,
-    cwd=ROOT,
-    timeout=300,
-    env={
-      **os.environ,
-      "PYTHONPATH": str(ROOT),
-      "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-      "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-    },
-  )
+  command, others = launching(workdir, data_dir, *flags, **keywords)
+  return subprocess.run(command, capture_output=True, timeout=300, **others)
+
+
+def launching(workdir, data_dir, *flags, processes=2, devices=1):
+  """The command, and how it is to be started."""
+  command = [
+    *(sys.executable, "-m", "experiments.launch"),
+    *(f"--processes={processes}", "--", "--config=configs/digits.py:smoke"),
+    *(f"--config.{name}={value}" for name, value in FIELDS.items()),
+    *(f"--workdir={workdir}", f"--data_dir={data_dir}", *flags),
+  ]
+  environment = {
+    **os.environ,
+    "PYTHONPATH": str(ROOT),
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+    "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+  }
+  return command, {"text": True, "cwd": ROOT, "env": environment}
 
 
 def one_process(workdir, data_dir, **keywords):
@@ -157,6 +157,46 @@ def test_a_mistake_ends_all_of_them_with_one_line(tmp_path, flags, message):
   assert "Traceback" not in result.stderr
   assert "Fatal" not in result.stderr
   assert time.monotonic() - start < 60
+
+
+@pytest.mark.slow
+def test_two_processes_that_are_stopped_go_on_bit_for_bit(tmp_path):
+  flags = (
+    "--config.train.duration=60 steps",
+    "--config.checkpoint.every=25 steps",
+    "--config.evaluation.every=30 steps",
+  )
+  whole = run_processes(tmp_path / "whole", tmp_path / "data", *flags)
+  assert whole.returncode == 0, whole.stderr
+  command, keywords = launching(tmp_path / "parts", tmp_path / "data", *flags)
+  with subprocess.Popen(command, stderr=subprocess.PIPE, **keywords) as run:
+    deadline = time.monotonic() + 120
+    while not trained_steps(tmp_path / "parts"):
+      assert time.monotonic() < deadline
+      time.sleep(0.005)
+    run.send_signal(signal.SIGTERM)
+    _, said = run.communicate(timeout=120)
+  assert run.returncode == 75, said
+  latest = max(int(x.name) for x in (tmp_path / "parts/checkpoints").iterdir())
+  assert trained_steps(tmp_path / "parts") == list(range(1, latest + 1))
+  again = run_processes(tmp_path / "parts", tmp_path / "data", *flags)
+  assert again.returncode == 0, again.stderr
+  assert trained_steps(tmp_path / "parts") == list(range(1, 61))
+  for name in ("loss", "gradient_norm", "eval/map@r"):
+    expected = numbers(tmp_path / "whole", name)
+    assert numbers(tmp_path / "parts", name) == expected, name
+  with (
+    np.load(tmp_path / "parts" / "evaluation.npz") as parts,
+    np.load(tmp_path / "whole" / "evaluation.npz") as expected,
+  ):
+    np.testing.assert_array_equal(parts["embeddings"], expected["embeddings"])
+
+
+def trained_steps(workdir):
+  path = workdir / "metrics.jsonl"
+  lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+  rows = [json.loads(line) for line in lines if line.endswith("\n")]
+  return [row["step"] for row in rows if "loss" in row]
 
 
 WAIT = "import time; time.sleep(60)"

@@ -3,17 +3,21 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 from configs import digits
 from tripletjax import UserError, checkpoint, manifest
-from tripletjax.training import run_folder
+from tripletjax.training import parallel, run_folder
+from tripletjax.training.feeding import Feed
+from tripletjax.training.loop import train_and_evaluate
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -266,3 +270,111 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
       run_folder.claimed(tmp_path, config()),
     ):
       pass
+
+
+def test_a_second_training_and_a_signal(tmp_path, monkeypatch):
+  """Asked to stop in step 7, it ends after it and goes on from there."""
+  keywords = {
+    "data_dir": tmp_path / "data",
+    "devices": parallel.local_devices()[:1],
+  }
+  steps = iter(range(1, 99))
+  load = Feed.__next__
+
+  def load_and_ask(feed):
+    if next(steps) == 7:
+      with pytest.raises(
+        UserError, match=f"process {os.getpid()} on .* trains"
+      ):
+        train_and_evaluate(config(), tmp_path / "run", **keywords)
+      os.kill(os.getpid(), number)
+    return load(feed)
+
+  monkeypatch.setattr(Feed, "__next__", load_and_ask)
+  number = signal.SIGTERM
+  handlers = [signal.getsignal(x) for x in (signal.SIGTERM, signal.SIGINT)]
+  with jax.numpy_dtype_promotion("standard"):
+    summary = train_and_evaluate(config(), tmp_path / "run", **keywords)
+    assert summary["steps"] == 7
+    assert summary["stopped"] == "SIGTERM"
+    steps, number = iter(range(1, 99)), signal.SIGINT
+    summary = train_and_evaluate(config(), tmp_path / "run", **keywords)
+    assert (summary["steps"], summary["stopped"]) == (14, "SIGINT")
+    steps = iter(range(8, 99))
+    summary = train_and_evaluate(config(), tmp_path / "run", **keywords)
+  assert "stopped" not in summary
+  lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+  trained = [row["step"] for row in map(json.loads, lines) if "loss" in row]
+  assert trained == list(range(1, 21))
+  assert handlers == [
+    signal.getsignal(x) for x in (signal.SIGTERM, signal.SIGINT)
+  ]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_it_at_once(number):
+  # Two at the same time are one.
+  code = (
+    "import time\n"
+    "from tripletjax.training.signals import asked_to_stop\n"
+    "with asked_to_stop() as asked:\n"
+    "  print('there', flush=True)\n"
+    "  while not asked(): time.sleep(0.01)\n"
+    "  print(asked(), flush=True)\n"
+    "  time.sleep(60)\n"
+  )
+  with subprocess.Popen(
+    [sys.executable, "-c", code],
+    cwd=ROOT,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  ) as process:
+    assert process.stdout.readline() == "there\n"
+    process.send_signal(number)
+    process.send_signal(number)
+    assert process.stdout.readline() == f"{number.name}\n"
+    assert process.poll() is None
+    time.sleep(0.6)
+    process.send_signal(number)
+    assert process.wait(10) == 128 + number
+    assert process.stderr.read().count("ends after this step") == 1
+
+
+def test_a_full_disk_is_named_and_leaves_the_checkpoint_before(tmp_path):
+  """As where there is no space: files may not grow beyond a size."""
+  code = """
+import resource, signal, sys
+from pathlib import Path
+import numpy as np
+from tripletjax import UserError, checkpoint
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+folder = Path(sys.argv[1])
+def state(step):
+  return {"w": np.random.default_rng(step).normal(size=9000)}
+try:
+  with checkpoint.open_checkpoints(folder, keep=2) as found:
+    checkpoint.save_checkpoint(found, 10, {"state": state(10)}, {})
+    found.manager.wait_until_finished()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+    checkpoint.save_checkpoint(found, 20, {"state": state(20)}, {})
+except UserError as error:
+  print(error)
+"""
+  folder = tmp_path / "checkpoints"
+  result = subprocess.run(
+    [sys.executable, "-c", code, str(folder)],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert result.stdout == (
+    f"--workdir: can't save in {folder}: File too large; the checkpoint of "
+    "step 10 is whole; make it writable, with free space, and start the run "
+    "again to go on\n"
+  )
+  assert result.stderr == ""
+  assert [path.name for path in folder.iterdir()] == ["10"]
+  assert manifest.damage(folder / "10") == ""
+  assert save_steps(folder, 20) == [10, 20]
