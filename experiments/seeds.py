@@ -51,7 +51,14 @@ def main(argv: Sequence[str]) -> None:
     if not (folder / "summary.json").exists():
       print(f"\nseed {seed}: {folder}")
       train_and_evaluate(config, folder, data_dir=DATA_DIR.value, say=print)
-    summaries.append(json.loads((folder / "summary.json").read_text()))
+    try:
+      summaries.append(json.loads((folder / "summary.json").read_text()))
+      summaries[-1]["seconds"], summaries[-1]["trained"].keys()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+      app.fail(
+        f"--workdir: {folder / 'summary.json'} can't be read: {error}; remove "
+        "it, and the seed is trained to its end again"
+      )
   table = seeds_table(summaries)
   write_text(workdir / "table.md", table + "\n")
   seconds = [summary["seconds"] for summary in summaries]

@@ -54,7 +54,7 @@ def read_pairs(path: str | os.PathLike[str], source: Source) -> ListedPairs:
     )
   images: dict[tuple[str, int], int] = {}
   for index, file in enumerate(source.paths):
-    digits = re.search(r"(\d+)$", PurePosixPath(str(file)).stem)
+    digits = re.search(r"([0-9]{1,18})$", PurePosixPath(str(file)).stem)
     if digits:
       name = source.label_names[source.labels[index]]
       images.setdefault((name, int(digits[1])), index)
@@ -96,14 +96,18 @@ def _header(
   """Number of folds and of pairs of a kind in each."""
   columns = rows[0][1] if rows else []
   if len(columns) not in (1, 2) or not all(
-    text.isdigit() and int(text) > 0 for text in columns
+    _is_number(text) and int(text) > 0 for text in columns
   ):
-    got = " ".join(columns) or "nothing"
+    got = " ".join(columns)[:60] or "nothing"
     raise UserError(
       f"--pairs: {path}, line {rows[0][0] if rows else 1}: expected the number "
       f"of folds and of pairs of a kind in each, such as 10 300, got {got!r}"
     )
   return int(columns[0]) if columns[1:] else 1, int(columns[-1])
+
+
+def _is_number(text: str) -> bool:
+  return re.fullmatch("[0-9]{1,9}", text) is not None
 
 
 def _ends(
@@ -122,7 +126,7 @@ def _ends(
 def _find(
   where: str, images: dict[tuple[str, int], int], name: str, number: str
 ) -> int:
-  if not number.isdigit():
+  if not _is_number(number):
     raise UserError(f"{where} expected the number of an image, got {number!r}")
   if (name, int(number)) not in images:
     numbers = sorted(k for other, k in images if other == name)

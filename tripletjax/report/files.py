@@ -82,23 +82,30 @@ def read_series(path: pathlib.Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
       continue
     try:
       row = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
       row = None
-    if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+    step = row.get("step") if isinstance(row, dict) else None
+    if row is None or type(step) is not int or not 0 <= step < 2**62:
       raise UserError(
         f'{path}: expected an object with an integer "step" on each line, '
         f"got {line[:60]!r} on line {number}"
       )
     for name, value in row.items():
       if value is None or isinstance(value, int | float):
-        number_or_nan = float("nan") if value is None else float(value)
-        series.setdefault(name, {})[row["step"]] = number_or_nan
+        series.setdefault(name, {})[step] = _number(value)
   if not series:
     raise UserError(f"{path}: expected at least one line, got none")
   return {
     name: (np.array(sorted(rows)), np.array([rows[s] for s in sorted(rows)]))
     for name, rows in series.items()
   }
+
+
+def _number(value: float | None) -> float:
+  try:
+    return float("nan") if value is None else float(value)
+  except OverflowError:  # an integer of hundreds of digits
+    return float("inf")
 
 
 def read_evaluation(path: pathlib.Path) -> Evaluation:

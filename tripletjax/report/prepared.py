@@ -29,7 +29,7 @@ def read_findings(path: pathlib.Path) -> dict[str, Any]:
   try:
     found = json.loads(path.read_text())
     found["images_per_identity"]["counts"], found["duplicates"]["surplus"]
-  except (OSError, ValueError, KeyError, TypeError) as error:
+  except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
     raise UserError(f"{path}: expected findings of a preparation") from error
   return found
 

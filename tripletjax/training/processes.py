@@ -179,6 +179,8 @@ def _check(
   host, _, port = coordinator.rpartition(":")
   if not host or not port.isdecimal():
     raise UserError(f"--coordinator: expected host:port, got {coordinator!r}")
+  if num_processes < 1:
+    raise UserError(f"--num_processes: expected 1 or more, got {num_processes}")
   if not 0 <= process_id < num_processes:
     raise UserError(
       f"--process_id: expected 0 to {num_processes - 1}, got {process_id}"
