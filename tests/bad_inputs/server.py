@@ -5,9 +5,9 @@ them. The child is what `python -m experiments.train --flags` is: the module
 runs as `__main__`, in a folder of its own, and ends with an exit code. Nothing
 of absl is touched before the fork, and no device.
 
-Reads a JSON object a line: `module`, `arguments`, `folder`, `seconds` and
-`environment`. Answers with `code` (None where it took longer), `stdout` and
-`stderr`.
+Reads a JSON object a line: `module`, `arguments`, `folder`, `seconds`,
+`environment`, and `offline` where the network is forbidden. Answers with `code`
+(None where it took longer), `stdout` and `stderr`.
 """
 
 import json
@@ -35,6 +35,32 @@ def preload():
   import tripletjax.training.preview  # noqa: F401
 
   assert not jax._src.xla_bridge.backends_are_initialized()
+
+
+NETWORK = (
+  "socket.connect",
+  "socket.bind",
+  "socket.sendto",
+  "socket.getaddrinfo",
+  "socket.gethostbyname",
+  "urllib.Request",
+)
+
+
+def forbid_network():
+  """Ends whatever would connect, listen, or ask for a name."""
+  import socket
+
+  def watch(event, arguments):
+    if event not in NETWORK:
+      return
+    first = arguments[0] if arguments else None
+    if isinstance(first, socket.socket) and first.family == socket.AF_UNIX:
+      return
+    print("NETWORK", event, arguments[1:], file=sys.stderr, flush=True)
+    raise RuntimeError(f"{event} is forbidden here")
+
+  sys.addaudithook(watch)
 
 
 def call(expression):
@@ -76,6 +102,8 @@ def child(request, out, err):
     os.dup2(nothing.fileno(), 0)
   os.chdir(request["folder"])
   os.environ.update(request.get("environment", {}))
+  if request.get("offline"):
+    forbid_network()
   sys.path[0] = request["folder"]  # as of `python -m`
   module = request["module"]
   sys.argv = [module, *request["arguments"]]

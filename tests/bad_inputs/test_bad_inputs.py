@@ -178,6 +178,25 @@ def _same(line, said, world, server, tmp_path):
   assert real.stderr == forked["stderr"]
 
 
+def test_nothing_is_sent_and_nothing_listens(server, world, tmp_path):
+  # The training was watched when `world` was built.
+  command, flags = split(GOOD + "--metrics=retrieval --nobaselines", world)
+  answer = server.run(command, flags, tmp_path, offline=True)
+  assert answer["code"] == 0, answer["stderr"]
+  assert "NETWORK" not in answer["stderr"]
+  assert (tmp_path / "found" / "summary.json").exists()
+
+
+def test_the_network_would_have_been_seen(server, tmp_path):
+  for attempt in (
+    "__import__('socket').create_connection(('127.0.0.1', 9))",
+    "__import__('socket').socket().bind(('127.0.0.1', 0))",
+    "__import__('urllib.request').request.urlopen('http://127.0.0.1:9')",
+  ):
+    answer = server.run("calls", [attempt], tmp_path, offline=True)
+    assert "NETWORK" in answer["stderr"], answer
+
+
 def test_debug_shows_the_trace(server, world, tmp_path):
   for line in (
     OURS + "--config.loss.margin=-1",

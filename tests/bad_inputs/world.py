@@ -35,13 +35,23 @@ class Server:
       env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
 
-  def run(self, module, arguments, folder, *, seconds=60, environment=None):
+  def run(
+    self,
+    module,
+    arguments,
+    folder,
+    *,
+    seconds=60,
+    environment=None,
+    offline=False,
+  ):
     request = {
       "module": f"experiments.{module}",
       "arguments": arguments,
       "folder": str(folder),
       "seconds": seconds,
       "environment": environment or {},
+      "offline": offline,
     }
     self._process.stdin.write(json.dumps(request) + "\n")
     self._process.stdin.flush()
@@ -307,8 +317,12 @@ def _runs(world, server):
     "--config.evaluation.every=0 steps",
   ]
   quick = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-  answer = server.run("train", flags, world, seconds=300, environment=quick)
+  # Without the network, so that it is tested on the way.
+  answer = server.run(
+    "train", flags, world, seconds=300, environment=quick, offline=True
+  )
   assert answer["code"] == 0, answer["stderr"]
+  assert "NETWORK" not in answer["stderr"], answer["stderr"]
   whole = (run / "config.json").read_text()
 
   def other(name, config=None, data=None, metrics=None, checkpoints="good"):

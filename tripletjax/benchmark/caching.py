@@ -179,7 +179,10 @@ def _run(request: Mapping[str, Any], file: Path) -> dict[str, Any]:
 def _differences(
   run: Mapping[str, Any], plain: Mapping[str, Any], file: Path, other: Path
 ) -> dict[str, float]:
-  with np.load(file) as ours, np.load(other) as theirs:
+  with (
+    np.load(file, allow_pickle=False) as ours,
+    np.load(other, allow_pickle=False) as theirs,
+  ):
     pairs = [(ours[name], theirs[name]) for name in theirs.files]
   apart = sum(float(np.sum(np.square(a - b, dtype="f8"))) for a, b in pairs)
   whole = sum(float(np.sum(np.square(b, dtype="f8"))) for _, b in pairs)
