@@ -107,8 +107,12 @@ def _read_zip(path: Path, size: int) -> dict[str, np.ndarray]:
       }
   except MalformedError as error:
     raise UserError(f"{path}: {printable(str(error))}") from error
-  except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
-    raise UserError(f"{path}: can't be read: {error}") from error
+  except (UserError, MemoryError):
+    raise
+  except Exception as error:
+    # zipfile raises nearly anything for a damaged file.
+    said = printable(str(error)) or type(error).__name__
+    raise UserError(f"{path}: can't be read: {said}") from error
 
 
 class _Members:

@@ -104,6 +104,7 @@ WEIGHTS = [
   ("stack.pth", "nothing on the stack", "data.pkl: is damaged: "),
   ("other_zip.pth", "another zip",
    "expected a file of torch.save, got a zip without data.pkl"),
+  ("renamed.pth", "a member's name that isn't UTF-8", "can't be read: 'utf-8'"),
   ("void.safetensors", "an empty file", "expected a safetensors file, got 0 B"),
   ("length.safetensors", "a header of 2^63 bytes",
    "expected a header of at most 2 bytes, got 9,223,372,036,854,775,808"),

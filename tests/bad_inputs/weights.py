@@ -128,6 +128,9 @@ def build(world):
     torch_zip(folder / f"{name}.pth", text, held)
   with zipfile.ZipFile(folder / "other_zip.pth", "w") as archive:
     archive.writestr("a/b.txt", "hello")
+  renamed = bytearray((folder / "good.pth").read_bytes())
+  renamed[6:8], renamed[30] = b"\x00\x08", 0xFF  # "UTF-8", which it isn't
+  (folder / "renamed.pth").write_bytes(renamed)
   (folder / "legacy.pth").write_bytes(pickle.dumps(Evil(), 2))
   (folder / "legacy_torch.tar").write_bytes(b"hello")
   entry = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import lzma
 import re
 import stat
+import struct
 import threading
 import zipfile
 import zlib
@@ -21,9 +22,11 @@ _SMALL = 2**28  # bytes that are no bomb however well they were packed
 _DAMAGED = (
   EOFError,
   NotImplementedError,
+  OverflowError,
   RuntimeError,
   ValueError,
   lzma.LZMAError,
+  struct.error,
   zipfile.BadZipFile,
   zlib.error,
 )
