@@ -179,7 +179,10 @@ def test_two_processes_that_are_stopped_go_on_bit_for_bit(tmp_path):
   assert run.returncode == 75, said
   latest = max(int(x.name) for x in (tmp_path / "parts/checkpoints").iterdir())
   assert trained_steps(tmp_path / "parts") == list(range(1, latest + 1))
-  again = run_processes(tmp_path / "parts", tmp_path / "data", *flags)
+  again = run_processes(
+    tmp_path / "parts", tmp_path / "data", *flags, "--keep=1"
+  )
+  assert [x.name for x in (tmp_path / "parts/checkpoints").iterdir()] == ["60"]
   assert again.returncode == 0, again.stderr
   assert trained_steps(tmp_path / "parts") == list(range(1, 61))
   for name in ("loss", "gradient_norm", "eval/map@r"):

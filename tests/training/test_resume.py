@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from configs import digits
-from tripletjax import checkpoint
+from tripletjax import checkpoint, manifest
 from tripletjax.training import parallel
+from tripletjax.training.finished import load_run
 from tripletjax.training.loop import train_and_evaluate
 
 TOTAL = 12
@@ -117,3 +118,15 @@ def test_a_run_in_parts_is_the_whole_bit_for_bit(kind, tmp_path, data_dir):
     parts = train(tmp_path / "parts", data_dir, KINDS[kind], max_steps=stop)
   assert parts["trained"] == whole["trained"]
   assert_same(tmp_path / "parts", tmp_path / "whole")
+  if kind == "averaged":
+    scores = {
+      row["step"]: row["eval/map@r"]
+      for row in rows(tmp_path / "whole")
+      if "eval/map@r" in row
+    }
+    assert list(scores) == [6, 12]
+    best = max(scores, key=scores.get)
+    assert load_run(tmp_path / "parts", which="best").step == best
+    # Evaluated at 6, where no other checkpoint is due; and the latest two.
+    there = manifest.steps_in(tmp_path / "parts" / "checkpoints")
+    assert there == sorted({best, 8, 12})
