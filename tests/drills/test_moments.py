@@ -15,6 +15,7 @@ from tripletjax.drills.kills import (
   kill_rows,
   missing_kinds,
   plan,
+  sooner,
 )
 from tripletjax.drills.moments import (
   Look,
@@ -25,6 +26,7 @@ from tripletjax.drills.moments import (
   marks_of,
   moment_of,
 )
+from tripletjax.drills.running import Aim
 
 # Laps of 5 steps after the first one; evaluated after 5, saved after 5 and 10.
 MARKS = Marks(frozenset({1, 5, 10}), frozenset({5}), frozenset({5, 10}), 10)
@@ -110,6 +112,11 @@ def test_the_plan_is_fair_and_its_seed_s():
   assert all(1 <= a.ahead <= 20 for a in aims if a.kind != "any")
   assert aims == plan(20, random.Random(3), last=60, seconds=8.0)
   assert aims != plan(20, random.Random(4), last=60, seconds=8.0)
+
+
+def test_an_aim_that_was_missed_is_easier_the_next_time():
+  assert sooner(Aim("any", 0, 6.0)) == Aim("any", 0, 3.0)
+  assert sooner(Aim("save", 9, 0.03)) == Aim("save", 1, 0.0)
 
 
 def test_the_table_of_kills_names_what_differs():
