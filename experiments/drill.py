@@ -5,9 +5,9 @@ python -m experiments.drill --only=sigterm,disk_full
 python -m experiments.drill --config=configs/digits.py:smoke --only=kills
 python -m experiments.drill --soak=60
 
-A table, and exit code 1 if anything differs. A start takes about 5 s on two
-quiet cores, all drills 10 to 15 minutes. --soak trains for so many minutes
-instead, and draws the time of a step and the resident memory.
+A table, and exit code 1 if anything differs. All drills took 20 minutes on two
+busy cores. --soak trains for so many minutes instead, and draws the time of a
+step and the resident memory.
 """
 
 from __future__ import annotations
