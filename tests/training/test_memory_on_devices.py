@@ -15,6 +15,7 @@ from tripletjax.training import objective, parallel
 from tripletjax.training.state import create_state
 from tripletjax.training.step import make_train_step
 
+RATE = 0.05
 SIZE = 20  # of the memory: no multiple of a batch of 16
 KEY = jax.random.key(7)
 
@@ -51,6 +52,8 @@ def config_of(loss, miner):
   config.loss.update(name=loss, miner=miner)
   # By the hinge, easy triplets cost nothing and would test nothing.
   config.loss.update(margin=0.5, soft=True, distance="euclidean")
+  # By the usual 256 a rounding error of 1e-7 becomes one of 3e-5.
+  config.loss.circle.gamma = 16.0
   return config
 
 
@@ -78,10 +81,11 @@ def step_on(config, count, chunk=0):
 
 
 def fresh_state(config, norm):
-  # SGD with a learning rate of 1: the step is the gradient.
+  # By SGD, so that the step is the gradient, and slowly: in a space that has
+  # collapsed negatives are as near as each other, and rounding chooses.
   return create_state(
     ConvNet(features=(4,), dimension=4, norm=norm, axis_name=parallel.AXIS),
-    optax.sgd(1.0),
+    optax.sgd(RATE),
     image_shape=(8, 8, 1),
     key=jax.random.key(0),
     loss_parameters=objective.loss_parameters(config),
@@ -89,6 +93,8 @@ def fresh_state(config, norm):
   )
 
 
+# The entropy of all singular values, the smallest of which are rounding.
+LOOSER = {"effective_rank": 1e-4}
 CASES = [
   *(("triplet", miner) for miner in MINERS),
   *((loss, "all") for loss in LOSSES if loss != "triplet"),
@@ -111,12 +117,16 @@ def test_devices_with_a_memory_equal_one(loss, miner, norm, count, chunk):
     (after, expected), (shared, found) = one(state, i), many(state, i)
     for name, value in expected.items():
       np.testing.assert_allclose(
-        found[name], value, rtol=1e-5, atol=1e-5, err_msg=f"{name}, step {i}"
+        found[name],
+        value,
+        rtol=LOOSER.get(name, 1e-5),
+        atol=1e-5,
+        err_msg=f"{name}, step {i}",
       )
     scale = max(1.0, float(expected["gradient_norm"]))
     jax.tree.map(
       functools.partial(
-        np.testing.assert_allclose, rtol=1e-5, atol=1e-5 * scale
+        np.testing.assert_allclose, rtol=1e-5, atol=1e-5 * RATE * scale
       ),
       (shared.params, shared.batch_stats, shared.memory),
       (after.params, after.batch_stats, after.memory),
