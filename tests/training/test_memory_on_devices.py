@@ -52,8 +52,9 @@ def config_of(loss, miner):
   config.loss.update(name=loss, miner=miner)
   # By the hinge, easy triplets cost nothing and would test nothing.
   config.loss.update(margin=0.5, soft=True, distance="euclidean")
-  # By the usual 256 a rounding error of 1e-7 becomes one of 3e-5.
-  config.loss.circle.gamma = 16.0
+  # It multiplies rounding errors: with 256 gradients differ by 1.3e-4, with 16
+  # by 1.6e-5.
+  config.loss.circle.gamma = 4.0
   return config
 
 
