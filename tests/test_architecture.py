@@ -41,7 +41,8 @@ ALLOWED = {
   "data": {"errors"},
   "checkpoint": {"errors", "manifest"},
   "writers": {"errors"},
-  "report": {"errors"},
+  "report": {"errors", "statistics"},
+  "statistics": set(),
   "drills": {"errors", "checkpoint", "training"},
   "benchmark": {
     "errors",
@@ -85,7 +86,7 @@ OWNERS = {
   "tqdm": {"writers"},
   "tensorflow_datasets": {"data"},
   "grain": {"data"},
-  "ml_collections": {"training", "benchmark"},
+  "ml_collections": {"training", "benchmark", "sweeps"},
   "optax": {"training"},
   "matplotlib": {"report", "data"},
   "tensorflow": {"benchmark"},
