@@ -42,6 +42,14 @@ ALLOWED = {
   "checkpoint": {"errors", "manifest"},
   "writers": {"errors"},
   "report": {"errors", "statistics"},
+  "sweeps": {
+    "errors",
+    "training",
+    "data",
+    "checkpoint",
+    "writers",
+    "statistics",
+  },
   "statistics": set(),
   "drills": {"errors", "checkpoint", "training"},
   "benchmark": {

@@ -1,0 +1,1 @@
+"""Sweeps; `python -m experiments.sweep --sweep=configs/sweeps/NAME.py`."""

@@ -1,0 +1,1 @@
+"""Sweeps: many configs that are trained, compared and reported as one."""
