@@ -83,17 +83,26 @@ def matching(
 def axis_named(cells: Sequence[Cell], name: str, what: str) -> str:
   """An axis by its name, or by the last part of its name."""
   axes = list(dict.fromkeys(name for cell in cells for name in cell.values))
-  ends = [full for full in axes if full.rpartition(".")[2] == name]
+  ends = [full for full in axes if last_part(full) == name]
   if name in axes:
     return name
   if len(ends) == 1:
     return ends[0]
-  short = {full.rpartition(".")[2]: full for full in axes}
+  short = {last_part(full): full for full in axes}
   near = difflib.get_close_matches(name, [*axes, *short], n=1)
   hint = f", did you mean {short.get(near[0], near[0])!r}?" if near else ""
   raise UserError(
     f"{what}: no axis {name!r}{hint}; there are {', '.join(axes)}"
   )
+
+
+def last_part(name: str) -> str:
+  """What an axis is called in short; of `loss.name` the part that tells.
+
+  >>> last_part("loss.margin"), last_part("loss.name")
+  ('margin', 'loss')
+  """
+  return name.removesuffix(".name").rpartition(".")[2]
 
 
 def label(value: Any) -> str:

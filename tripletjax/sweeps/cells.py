@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from tripletjax.data.sources import Source
 from tripletjax.errors import UserError
 from tripletjax.sweeps.budgets import budget_changes, check_test_split
-from tripletjax.sweeps.cell import Cell, Sweep, label, matching
+from tripletjax.sweeps.cell import Cell, Sweep, label, last_part, matching
 from tripletjax.sweeps.values import changed, field_of, fields_of
 from tripletjax.training.evaluation import make_measure
 from tripletjax.training.numbers import program
@@ -115,7 +115,7 @@ def axis_columns(sweep: Sweep, config: ConfigDict) -> dict[str, str]:
         f"arms {name}: expected another name, this one is that of "
         f"{'a field' if name in fields else 'a column'}"
       )
-  last = [name.rpartition(".")[2] for name in axes]
+  last = [last_part(name) for name in axes]
   return {
     name: name if last.count(end) > 1 or end in taken else end
     for name, end in zip(axes, last, strict=True)
