@@ -7,8 +7,8 @@ by replicate, which removes what the arms have in common.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import special, stats
@@ -54,6 +54,7 @@ class Paired(NamedTuple):
     more: replicates that are missing until the 95 % interval excludes 0 with
       power 0.8, if mean and spread stay; None is not within 1000, or unknown.
     more_holm: the same at the level that Holm's correction asks of this arm.
+    differences: each replicate's, NaN where one of the two has no value.
   """
 
   difference: Interval
@@ -67,6 +68,7 @@ class Paired(NamedTuple):
   g_z: float
   more: int | None
   more_holm: int | None
+  differences: tuple[float, ...]
 
 
 def mean_interval(values: Sequence[float]) -> Interval:
@@ -210,7 +212,7 @@ def seeds_to_settle(
 
 
 def compare_arms(
-  values: Mapping[str, Mapping[Hashable, float]], baseline: str
+  values: Mapping[str, Mapping[Any, float]], baseline: str
 ) -> dict[str, Paired]:
   """Every arm but the baseline against it.
 
@@ -243,7 +245,7 @@ def compare_arms(
     compared[arm] = Paired(
       difference, t_p[i], t_holm[i], flips[i][0], flip_holm[i], *flips[i][1:],
       d_z, g_z, _more(difference, t_p[i], LEVEL),
-      _more(difference, t_holm[i], levels[i]),
+      _more(difference, t_holm[i], levels[i]), tuple(differences[arm]),
     )  # fmt: skip
   return compared
 
@@ -286,5 +288,6 @@ def _more(difference: Interval, p: float, level: float) -> int | None:
   if p <= LEVEL:
     return 0
   needed = seeds_to_settle(difference.mean, difference.sd, level=level)
-  # A p that a smaller neighbour's pulled up may need no replicate of its own.
-  return None if needed is None else max(needed - difference.n, 0)
+  # What isn't settled needs one at the least: with 2 or 3 replicates a lucky
+  # draw is likely enough that the power is there before the result is.
+  return None if needed is None else max(needed - difference.n, 1)

@@ -1,0 +1,243 @@
+"""Cells one by one: results, failures, configs; the test split; versions."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from tripletjax.report.page.differences import differences
+from tripletjax.report.page.html import (
+  Entry,
+  Row,
+  details,
+  esc,
+  link,
+  num,
+  paragraph,
+  pre,
+  table,
+  word,
+)
+from tripletjax.report.sweep_files import DONE, Cell, Sweep
+from tripletjax.report.sweep_numbers import (
+  Found,
+  find,
+  find_test,
+  interval,
+  number,
+)
+from tripletjax.statistics import welch
+
+_FILES = ("metrics.jsonl", "summary.json", "config.json")
+_LONGEST = 40  # lines of a log's end
+
+
+def cells_table(sweep: Sweep, metrics: tuple[str, ...]) -> str:
+  """Every cell: its state, numbers, cost, and the files of its run."""
+  columns = (*sweep.axes, *sweep.replicates)
+  head = ["cell", *columns, "state", *metrics, "seconds", "files"]
+  rows = []
+  for cell in sweep.cells:
+    seconds = cell.cost.get("seconds", math.nan)
+    values = [cell.numbers.get(name, math.nan) for name in metrics]
+    rows.append(
+      Row(
+        [
+          word(cell.name, "arm"),
+          *(word(cell.values.get(column, "")) for column in columns),
+          word(cell.state, f"state {cell.state}"),
+          *(num(value, number(value)) for value in values),
+          num(seconds, number(seconds)),
+          Entry(_files(sweep, cell)),
+        ],
+        {**cell.values, "state": cell.state},
+      )
+    )
+  return table("cells", head, rows)
+
+
+def failures(sweep: Sweep) -> str:
+  """What didn't end well, with the last lines of each."""
+  lost = [c for c in sweep.cells if c.state in ("failed", "diverged")]
+  parts = []
+  for cell in lost:
+    title = f"{cell.name}: {cell.state}"
+    reason = paragraph(cell.reason) if cell.reason else ""
+    tail = pre(cell.tail[-_LONGEST:]) if cell.tail else ""
+    parts.append(details(title, reason + tail, shown=len(lost) <= 3))
+  return "".join(parts)
+
+
+def test_results(sweep: Sweep) -> str:
+  """Means and differences on the test split, if it was measured."""
+  if not sweep.test:
+    return ""
+  found = find_test(sweep)
+  names = dict.fromkeys(name for row in sweep.test for name in row.numbers)
+  shown = [name for name in names if "_low" not in name and "_high" not in name]
+  others = {name: find_test(sweep, name) for name in shown}
+  rows = [
+    Row(
+      [word(arm, "arm")]
+      + [
+        num(other.means[arm].mean, interval(other.means[arm]))
+        for other in others.values()
+      ]
+    )
+    for arm in found.means
+  ]
+  said = (
+    f"data.eval_split = {sweep.test_split}: measured once, after the arm was "
+    "chosen on the evaluation split, so free of the luck of choosing. Mean ± "
+    "95 % interval (runs)."
+  )
+  return (
+    paragraph(said)
+    + table("test", ["arm", *shown], rows)
+    + differences(sweep, found, "test-paired")
+  )
+
+
+def comparison(sweep: Sweep, found: Found, others: list[Sweep]) -> str:
+  """The same arms in other sweeps."""
+  parts = []
+  for index, other in enumerate(others):
+    theirs = find(other, sweep.metric)
+    shared = [arm for arm in found.means if arm in theirs.means]
+    only = [arm for arm in theirs.means if arm not in found.means]
+    rows = [_shared(sweep, other, arm) for arm in shared]
+    rows += [
+      Row([word(arm, "arm"), word("-"), _mean(theirs, arm), word("")])
+      for arm in only
+    ]
+    changed = changes(flat(sweep.base), flat(other.base))
+    head = ["arm", "this sweep", other.name, "difference"]
+    parts.append(
+      f"<h3>{esc(other.name)} ({esc(other.folder)})</h3>\n"
+      + paragraph(
+        f"{len(shared)} arms of the same name. {sweep.metric}, mean ± 95 % "
+        "interval (runs). Difference: other minus this, Welch's interval: "
+        "runs of two sweeps are not taken as pairs."
+      )
+      + table(f"compare-{index}", head, rows)
+      + details(
+        f"Base configs: {len(changed)} fields differ",
+        pre(f"{name}: {a} -> {b}" for name, (a, b) in changed.items()),
+      )
+    )
+  return "".join(parts)
+
+
+def configs(sweep: Sweep) -> str:
+  """The base config whole, what each cell changes, and the versions."""
+  base = flat(sweep.base)
+  names = list(
+    dict.fromkeys(
+      name
+      for cell in sweep.cells
+      for name in changes(base, flat(cell.config) or base)
+    )
+  )
+  rows = []
+  for cell in sweep.cells:
+    own = flat(cell.config) or base
+    rows.append(
+      Row(
+        [word(cell.name, "arm")]
+        + [word(json.dumps(own.get(name))) for name in names],
+        cell.values,
+      )
+    )
+  about = {
+    "sweep": sweep.file,
+    "metric": sweep.metric
+    + (" (less is better)" if sweep.less_is_better else ""),
+    "baseline": sweep.baseline,
+    "budget": sweep.budget or "train.duration of each cell",
+    "test split": sweep.test_split or "none",
+    **sweep.versions,
+  }
+  listed = "".join(
+    f"<dt>{esc(name)}</dt><dd>{esc(said)}</dd>" for name, said in about.items()
+  )
+  dumped = json.dumps(sweep.base, indent=2).splitlines()
+  return (
+    f"<dl>{listed}</dl>\n"
+    + details(
+      f"What the cells change: {len(names)} fields",
+      table("configs", ["cell", *names], rows),
+    )
+    + details("The base config", pre(dumped))
+  )
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+  """Dotted field -> value.
+
+  >>> flat({"seed": 0, "loss": {"margin": 0.2}})
+  {'seed': 0, 'loss.margin': 0.2}
+  """
+  found: dict[str, Any] = {}
+  for name, value in config.items():
+    if isinstance(value, Mapping):
+      found |= flat(value, f"{prefix}{name}.")
+    else:
+      found[f"{prefix}{name}"] = value
+  return found
+
+
+def changes(
+  first: Mapping[str, Any], second: Mapping[str, Any]
+) -> dict[str, tuple[Any, Any]]:
+  """Field -> both values, where they differ."""
+  names = dict.fromkeys([*first, *second])
+  return {
+    name: (first.get(name), second.get(name))
+    for name in names
+    if first.get(name) != second.get(name)
+  }
+
+
+def _shared(sweep: Sweep, other: Sweep, arm: str) -> Row:
+  values = [
+    [
+      cell.numbers.get(sweep.metric, math.nan)
+      for cell in each.arms[arm]
+      if cell.state == DONE
+    ]
+    for each in (sweep, other)
+  ]
+  difference = welch(*values)
+  half = difference.half
+  said = "-" if math.isnan(difference.mean) else f"{difference.mean:+.3g}"
+  said += "" if math.isnan(half) else f" ± {number(half)}"
+  return Row(
+    [
+      word(arm, "arm"),
+      _mean(find(sweep, sweep.metric), arm),
+      _mean(find(other, sweep.metric), arm),
+      num(difference.mean, said),
+    ],
+    sweep.arms[arm][0].values and {a: sweep.arms[arm][0].values[a]
+                                   for a in sweep.axes},
+  )  # fmt: skip
+
+
+def _mean(found: Found, arm: str) -> Entry:
+  value = found.means[arm]
+  return num(value.mean, interval(value))
+
+
+def _files(sweep: Sweep, cell: Cell) -> str:
+  base = cell.folder.relative_to(sweep.folder).as_posix()
+  names = [*_FILES]
+  if (cell.folder / "pictures").is_dir():
+    pictures = (cell.folder / "pictures").glob("*.png")
+    names += sorted(f"pictures/{path.name}" for path in pictures)
+  return " ".join(
+    link(f"{base}/{name}", name.removeprefix("pictures/").partition(".")[0])
+    for name in names
+    if (cell.folder / name).is_file()
+  )

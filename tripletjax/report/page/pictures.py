@@ -1,0 +1,132 @@
+"""Pictures of chosen runs, small enough to be in the page."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import pathlib
+
+from PIL import Image
+
+from tripletjax.errors import UserError
+from tripletjax.report.page.html import (
+  axes_data,
+  details,
+  esc,
+  link,
+  link_round,
+  paragraph,
+)
+from tripletjax.report.pictures import PICTURES, draw_pictures
+from tripletjax.report.sweep_files import DONE, Cell, Sweep
+from tripletjax.report.sweep_numbers import Found
+
+MOST = 2_400_000  # bytes of pictures in a page, as base64
+_WIDE = 420  # pixels of a thumbnail
+NAMES = ("embedding.png", "neighbours.png", "triplets.png")
+
+
+def chosen_runs(sweep: Sweep, found: Found) -> dict[str, list[Cell]]:
+  """Arm -> its best and its worst finished run, arms best first."""
+  chosen: dict[str, list[Cell]] = {}
+  for arm in found.means:
+    scored = [
+      (cell.numbers[found.metric], cell)
+      for cell in sweep.arms[arm]
+      if cell.state == DONE
+      and math.isfinite(cell.numbers.get(found.metric, math.nan))
+    ]
+    scored.sort(key=lambda pair: pair[0], reverse=not found.less_is_better)
+    cells = [cell for _, cell in scored]
+    if cells:
+      chosen[arm] = cells[:1] + (cells[-1:] if len(cells) > 1 else [])
+  return chosen
+
+
+def draw_runs(cells: list[Cell]) -> list[str]:
+  """Draws the pictures of runs that lack them, or whose files are newer.
+
+  Returns:
+    a line for each run that couldn't be drawn.
+  """
+  problems = []
+  for cell in cells:
+    if not _stale(cell.folder):
+      continue
+    try:
+      draw_pictures(cell.folder)
+    except (UserError, OSError) as error:
+      problems.append(str(error))
+  return problems
+
+
+def run_pictures(sweep: Sweep, found: Found) -> str:
+  """A part an arm with its best and worst run."""
+  room = MOST
+  parts: list[str] = []
+  for arm, cells in chosen_runs(sweep, found).items():
+    runs = []
+    for cell, word in zip(cells, ("best", "worst"), strict=False):
+      images, room = _images(sweep, cell, room)
+      if images:
+        value = cell.numbers[found.metric]
+        said = f"{word if len(cells) > 1 else 'only'} run, {cell.name}: "
+        said += f"{found.metric} {value:.4g}"
+        box = f'<div class="thumbs">{images}</div>'
+        runs.append(f"<h4>{esc(said)}</h4>{box}\n")
+    if runs:
+      axes = {axis: cells[0].values.get(axis, "") for axis in sweep.axes}
+      inner = details(arm, "".join(runs), shown=not parts)
+      parts.append(f"<div{axes_data(axes)}>{inner}</div>\n")
+  if not parts:
+    return ""
+  said = (
+    "Of each arm the best and the worst run on the evaluation split. A click "
+    "opens the whole picture, from the sweep's folder."
+  )
+  return paragraph(said) + "".join(parts)
+
+
+def _images(sweep: Sweep, cell: Cell, room: int) -> tuple[str, int]:
+  base = cell.folder.relative_to(sweep.folder).as_posix()
+  parts: list[str] = []
+  for name in NAMES:
+    path = cell.folder / "pictures" / name
+    if not path.is_file():
+      continue
+    target = f"{base}/pictures/{name}"
+    thumbnail = _thumbnail(path)
+    if not thumbnail or len(thumbnail) > room:
+      parts.append(f"<p>{link(target, name)}</p>")
+      continue
+    room -= len(thumbnail)
+    image = (
+      f'<img loading="lazy" alt="{esc(path.stem)} of {esc(cell.name)}" '
+      f'src="data:image/webp;base64,{thumbnail}">'
+    )
+    parts.append(link_round(target, image))
+  return "".join(parts), room
+
+
+def _thumbnail(path: pathlib.Path) -> str:
+  """A WebP of the picture, reduced, as base64; "" if it can't be read."""
+  try:
+    with Image.open(path) as image:
+      small = image.convert("RGB")
+      small.thumbnail((_WIDE, 3 * _WIDE), Image.Resampling.LANCZOS)
+  except (OSError, ValueError, Image.DecompressionBombError):
+    return ""
+  buffer = io.BytesIO()
+  small.save(buffer, "WEBP", quality=60, method=4)
+  return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _stale(folder: pathlib.Path) -> bool:
+  for picture, (source, _) in PICTURES.items():
+    read, drawn = folder / source, folder / "pictures" / picture
+    if read.exists() and (
+      not drawn.exists() or drawn.stat().st_mtime < read.stat().st_mtime
+    ):
+      return True
+  return False
