@@ -241,4 +241,4 @@ def _names(
 
 
 def _safe(text: str) -> str:
-  return re.sub(r"[^A-Za-z0-9_.+@-]+", "-", text).strip("-") or "-"
+  return re.sub(r"[^A-Za-z0-9_.+@-]+", "-", text.strip("()[]'\" ")) or "-"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -156,6 +157,6 @@ def _csv(rows: Sequence[Mapping[str, Any]], first: Sequence[str]) -> str:
 
 
 def _shown(value: Any) -> str:
-  if value is None:
-    return ""
-  return repr(value) if isinstance(value, float) else str(value)
+  if isinstance(value, float):
+    return repr(value) if math.isfinite(value) else ""  # as JSON's null
+  return "" if value is None else str(value)
