@@ -52,10 +52,12 @@ def main(settings: dict, command: list[str]) -> int:
     _become(settings, command, before)
   with contextlib.suppress(OSError):
     os.setpgid(child, child)  # as the child does: whichever is first
+  watcher = _watch(child)
   asked = False
   while True:
     pid, status = os.waitpid(child, os.WNOHANG)
     if pid:
+      os.kill(watcher, signal.SIGKILL)
       _kill(child)  # what it left behind
       code = os.waitstatus_to_exitcode(status)
       return code if code >= 0 else 128 - code
@@ -95,6 +97,25 @@ def _become(settings: dict, command: list[str], mask: set) -> None:
     os.write(2, f"{command[0]}: {error}\n".encode())
   finally:
     os._exit(NO_SUCH_COMMAND)
+
+
+def _watch(child: int) -> int:
+  """Starts a process that kills the command's group when the guard is killed.
+
+  Ray does so to the children of its workers.
+  """
+  guard = os.getpid()
+  watcher = os.fork()
+  if watcher:
+    return watcher
+  try:
+    os.setsid()
+    _tell_when_parent_ends(GONE)
+    while os.getppid() == guard:
+      signal.sigtimedwait({GONE}, PAUSE)
+    _kill(child)
+  finally:
+    os._exit(0)
 
 
 def _tell_when_parent_ends(number: int) -> None:
