@@ -2,9 +2,8 @@
 
 Random triplets, semi-hard ones of the batch (online), batches of identities
 that are confused, and triplets of the whole set (offline, mined four times).
-All are given as many steps; what mining costs besides is in `costs.csv`. To
-give all as much time instead, replace the budget by one such as "30 seconds".
-A batch has 96 images, 32 explicit triplets.
+All are given as many steps; what mining costs besides is in `costs.csv`. A
+batch has 96 images, or 32 explicit triplets.
 
     python -m experiments.sweep --sweep=configs/sweeps/online_vs_offline.py
 """
