@@ -15,7 +15,9 @@ SETTINGS COMMAND...`, where SETTINGS is JSON:
 SIGTERM and SIGINT are passed on; SIGUSR2, by which some schedulers announce the
 end of the time, as SIGTERM. When the parent process ends, in any way, or lets
 go of `alive`, and at SIGHUP, the command and what it started in its group are
-killed. The exit code is the command's, 128 + n where signal n ended it.
+killed. The exit code is the command's, 128 + n where signal n ended it, but 75
+where that was a signal that was passed on: asked to stop while it didn't listen
+yet, or no more, it stopped, and nothing is lost.
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ HEARD = {signal.SIGCHLD, signal.SIGHUP, GONE, *PASSED_ON}
 # Seconds between looks at the files.
 PAUSE = 0.5
 NO_SUCH_COMMAND = 127
+STOPPED = 75
 
 
 def main(settings: dict, command: list[str]) -> int:
@@ -54,12 +57,15 @@ def main(settings: dict, command: list[str]) -> int:
     os.setpgid(child, child)  # as the child does: whichever is first
   watcher = _watch(child)
   asked = False
+  sent: set[int] = set()
   while True:
     pid, status = os.waitpid(child, os.WNOHANG)
     if pid:
       os.kill(watcher, signal.SIGKILL)
       _kill(child)  # what it left behind
       code = os.waitstatus_to_exitcode(status)
+      if -code in sent:
+        return STOPPED
       return code if code >= 0 else 128 - code
     if os.getppid() != parent or _free(*settings["alive"]):
       _kill(child)
@@ -67,6 +73,7 @@ def main(settings: dict, command: list[str]) -> int:
       return 128 + signal.SIGKILL
     if not asked and (number := _asked(settings["stop"])):
       asked = True
+      sent.add(number)
       _send(child, number)
     heard = signal.sigtimedwait(HEARD, PAUSE)
     if heard is None:
@@ -74,7 +81,9 @@ def main(settings: dict, command: list[str]) -> int:
     if heard.si_signo == signal.SIGHUP:
       _kill(child)
     elif heard.si_signo in PASSED_ON:
-      _send(child, PASSED_ON[signal.Signals(heard.si_signo)])
+      number = PASSED_ON[signal.Signals(heard.si_signo)]
+      sent.add(number)
+      _send(child, number)
 
 
 def _become(settings: dict, command: list[str], mask: set) -> None:
