@@ -103,6 +103,8 @@ OWNERS = {
   "torch": {"benchmark", "peers"},
   "pytorch_metric_learning": {"benchmark", "peers"},
   "sentence_transformers": {"benchmark", "peers"},
+  "submitit": {"sweeps"},
+  "ray": {"sweeps"},
   "absl": set(),
 }
 
