@@ -170,6 +170,16 @@ def test_broken_files_are_named(tmp_path, name, text):
     read_sweep(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["../a", "/a", "..", "a/b", ""])
+def test_a_cell_lies_in_its_sweep(tmp_path, name):
+  make(tmp_path)
+  cells = json.loads((tmp_path / "cells.json").read_text())
+  cells[0]["cell"] = name
+  (tmp_path / "cells.json").write_text(json.dumps(cells))
+  with pytest.raises(UserError, match=r"expected a folder's name"):
+    read_sweep(tmp_path)
+
+
 def test_a_status_is_one_of_five(tmp_path):
   held, _ = make(tmp_path)
   name = held.cells[1].name

@@ -139,6 +139,8 @@ def read_json(path: Path) -> Any:
 
 
 def _from_json(cell: Any) -> Planned:
+  if cell["cell"] in ("", "..") or Path(cell["cell"]).name != cell["cell"]:
+    raise ValueError(f"expected a folder's name, got {cell['cell']!r}")
   return Planned(
     name=cell["cell"],
     arm=cell["arm"],
