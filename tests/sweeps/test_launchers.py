@@ -21,7 +21,8 @@ from tiny_jobs import (
 )
 
 from tripletjax.errors import UserError
-from tripletjax.sweeps import launchers
+from tripletjax.sweeps import launch_submitit, launchers
+from tripletjax.sweeps.jobs import read_options
 from tripletjax.sweeps.launchers import How, Job, launch
 
 
@@ -194,6 +195,49 @@ def test_mistakes_are_one_line(tmp_path, monkeypatch):
   monkeypatch.setattr(find, lambda name: name)
   monkeypatch.setenv("PATH", str(tmp_path))
   assert mistake("slurm").startswith("--launcher: slurm needs sbatch and squ")
+
+
+def test_slurms_queue_is_read(tmp_path, monkeypatch):
+  """By a squeue that prints a file, and fails where there is none."""
+  squeue = tmp_path / "squeue"
+  squeue.write_text(f"#!/bin/sh\ncat {tmp_path}/queue\n")
+  squeue.chmod(0o755)
+  monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+  monkeypatch.setattr(launch_submitit, "ASK", 0.0)
+  mine = launch_submitit.Queue(tmp_path / "mine")
+  other = launch_submitit.Queue(tmp_path / "other")
+  label = mine.label("group1")
+  assert label != mine.label("group2")
+  assert label != other.label("group1")
+  # The third line is an array's, with bars in its name.
+  queue = tmp_path / "queue"
+  queue.write_text(f"7|PENDING|else\n12|RUNNING|{label}\n9_[0]|RUNNING|a|b\n")
+
+  assert mine.number("group1") == "12"
+  assert mine.number("group2") == other.number("group1") == ""
+  assert (mine.state("7"), mine.state("9_[0]"), mine.state("8")) == (
+    "PENDING",
+    "RUNNING",
+    "",
+  )
+  assert not mine.lost("12")
+  queue.unlink()  # Slurm doesn't answer: what it said stays
+  assert not mine.lost("12")
+  queue.write_text("")
+  assert not mine.lost("12")  # its result may need a moment to be seen
+  monkeypatch.setattr(launch_submitit, "UNKNOWN", 0.0)
+  assert mine.lost("12")
+
+
+def test_options_are_numbers_and_words():
+  assert read_options("") == {}
+  assert read_options("num_gpus=1,slurm_partition=gpu") == {
+    "num_gpus": 1,
+    "slurm_partition": "gpu",
+  }
+  for text in ("gpu", "=1", "timeout_min="):
+    with pytest.raises(UserError, match=r"^--launcher_options: expected name="):
+      read_options(text)
 
 
 def test_every_launcher_is_documented():

@@ -20,6 +20,7 @@ from tiny_jobs import (
 )
 
 from tripletjax.errors import UserError
+from tripletjax.sweeps import launch_submitit
 from tripletjax.sweeps.launchers import How, Job, launch
 
 pytestmark = [
@@ -110,6 +111,35 @@ def test_a_launcher_goes_on_with_jobs_in_the_queue(tmp_path, launcher):
     output, _ = process.communicate(timeout=120)
   assert "{'job0': 0, 'job1': 0}" in output
   assert [log.read_text() for log in logs] == ["began\n", "began\n"]
+
+
+def test_one_whose_time_is_over_is_submitted_again(tmp_path, launcher):
+  if launcher != "slurm":
+    pytest.skip("Slurm alone ends jobs by itself")
+  code = POLITE.replace("import signal", "import os, signal").replace(
+    'print("ready", flush=True)',
+    "if os.path.exists(sys.argv[1]): sys.exit(0)\nopen(sys.argv[1], 'w')",
+  )
+  mark = tmp_path / "mark"
+  job = Job("job", python(code, mark), tmp_path / "log")
+  states = []
+
+  def changed(name, state, exit_code):
+    states.append((state, exit_code))
+    if states == [("running", None)]:
+      until(mark.exists, 60)
+      label = launch_submitit.Queue(tmp_path / "queue").label("job")
+      subprocess.run(["scancel", "--signal=TERM", f"--name={label}"])
+
+  assert launch(
+    "slurm", [job], how=How(1, tmp_path / "queue"), changed=changed
+  ) == {"job": 0}
+  assert states == [
+    ("running", None),
+    ("waiting", 75),
+    ("running", None),
+    ("done", 0),
+  ]
 
 
 def test_a_wrong_option_is_one_line(tmp_path, launcher):
