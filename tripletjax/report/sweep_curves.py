@@ -10,9 +10,10 @@ import numpy as np
 
 from tripletjax.errors import UserError
 from tripletjax.report.files import read_series, read_triplets
-from tripletjax.report.sweep_files import Cell, Sweep
+from tripletjax.report.sweep_files import DONE, Cell, Sweep
 
-POINTS = 80  # of a curve, at most
+POINTS = 80  # of a curve, at most,
+ALL_POINTS = 5000  # and of the curves of one number of all arms
 Series = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 
@@ -37,29 +38,47 @@ class Gaps(NamedTuple):
   margin: float
 
 
-def read_curves(sweep: Sweep) -> tuple[dict[str, list[Series]], list[str]]:
-  """Arm -> the logged numbers of its runs, whatever became of them.
+class Runs(NamedTuple):
+  """The logged numbers of an arm's runs.
+
+  Attributes:
+    done: of those that reached their end, of which a mean is taken.
+    others: of those that failed, diverged or are at work.
+  """
+
+  done: list[Series]
+  others: list[Series]
+
+
+def read_curves(sweep: Sweep) -> tuple[dict[str, Runs], list[str]]:
+  """Arm -> the logged numbers of its runs.
 
   Returns:
     these, and a line for each file that can't be read.
   """
-  curves: dict[str, list[Series]] = {}
+  curves: dict[str, Runs] = {}
   broken = []
   for cell in sweep.cells:
     path = cell.folder / "metrics.jsonl"
     if not path.exists() or not path.stat().st_size:
       continue
     try:
-      curves.setdefault(cell.arm, []).append(_with_gap(read_series(path)))
+      series = _with_gap(read_series(path))
     except UserError as error:
-      broken.append(str(error))
+      if cell.state != "running":  # whose last line may be half written
+        broken.append(str(error))
+      continue
+    runs = curves.setdefault(cell.arm, Runs([], []))
+    (runs.done if cell.state == DONE else runs.others).append(series)
   return curves, broken
 
 
-def mean_curve(runs: Sequence[Series], name: str) -> Curve | None:
+def mean_curve(
+  runs: Sequence[Series], name: str, points: int = POINTS
+) -> Curve | None:
   """The mean over runs; None where none logged it.
 
-  Steps are put into at most `POINTS` bins, and a run's values of a bin into
+  Steps are put into at most `points` bins, and a run's values of a bin into
   their mean, so that a long run is no larger in the page than a short one.
   """
   found = [run[name] for run in runs if name in run]
@@ -67,12 +86,12 @@ def mean_curve(runs: Sequence[Series], name: str) -> Curve | None:
     return None
   every = np.unique(np.concatenate([steps for steps, _ in found]))
   last = every[-1]
-  if len(every) <= POINTS:
+  if len(every) <= points:
     edges = np.append(every, last + 1)
   else:
-    edges = np.linspace(every[0], last + 1, POINTS + 1)
+    edges = np.linspace(every[0], last + 1, points + 1)
   rows = np.stack([_binned(steps, values, edges) for steps, values in found])
-  centers = every if len(every) <= POINTS else (edges[:-1] + edges[1:]) / 2
+  centers = every if len(every) <= points else (edges[:-1] + edges[1:]) / 2
   with warnings.catch_warnings():
     # A bin that no run has a number in is a gap in the line.
     warnings.filterwarnings("ignore", message="Mean of empty slice")

@@ -95,7 +95,9 @@ def conclude(sweep: Sweep, found: Found) -> str:
     f"{interval(found.means[found.best])}."
   ]
   base = found.means.get(sweep.baseline)
-  if base is None or math.isnan(base.mean):
+  if not sweep.baseline:
+    said.append("The sweep names no baseline, so nothing is compared.")
+  elif base is None or math.isnan(base.mean):
     said.append("The baseline has no result, so nothing is compared.")
   elif found.best == sweep.baseline:
     said.append("That is the baseline.")
@@ -141,14 +143,15 @@ def _against(arm: str, found: Found, word: str) -> str:
   if math.isnan(paired.t_holm):
     return said + "all replicates alike, so the t test can't judge it)."
   said += f"paired t p {p_value(paired.t_holm)} after Holm over "
-  said += f"{len(found.paired)} {_arms(found)}, {difference.n} replicates)"
+  said += f"{arms(found)}, {difference.n} replicates)"
   if paired.t_holm <= LEVEL:
     return said + ": settled."
   return f"{said}: not settled; {more_seeds(paired)}."
 
 
-def _arms(found: Found) -> str:
-  return "arm" if len(found.paired) == 1 else "arms"
+def arms(found: Found) -> str:
+  """How many arms are compared, in words."""
+  return f"{len(found.paired)} arm{'s' * (len(found.paired) != 1)}"
 
 
 def more_seeds(paired: Paired) -> str:
@@ -179,6 +182,17 @@ def number(value: float) -> str:
   if value == 0 or 5e-4 <= abs(value) < 10:
     return f"{value:.3f}"
   return f"{value:.3g}"
+
+
+def signed(value: float) -> str:
+  """The same with its sign; `-` for what isn't measured.
+
+  >>> signed(0.0123), signed(-0.5)
+  ('+0.012', '-0.500')
+  """
+  if math.isnan(value):
+    return "-"
+  return f"{'-' if value < 0 else '+'}{number(abs(value))}"
 
 
 def p_value(p: float) -> str:

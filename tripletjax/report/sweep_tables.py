@@ -10,10 +10,12 @@ from tripletjax.errors import printable
 from tripletjax.report.sweep_files import Sweep
 from tripletjax.report.sweep_numbers import (
   Found,
+  arms,
   conclude,
   interval,
   number,
   p_value,
+  signed,
 )
 from tripletjax.statistics import Paired
 
@@ -31,7 +33,7 @@ def write_tables(sweep: Sweep, found: Found) -> list[pathlib.Path]:
   paired = [_paired_row(arm, each) for arm, each in found.paired.items()]
   mean_head = ("arm", f"{found.metric}, mean ± 95 % interval (runs)", "")
   base = f"Differences in {found.metric} to {sweep.baseline}: paired, 95 % "
-  base += f"intervals; p after Holm's correction over {len(paired)} arms."
+  base += f"intervals; p after Holm's correction over {arms(found)}."
   said = conclude(sweep, found)
   markdown = "\n\n".join(
     [said, _markdown(mean_head, means)]
@@ -58,7 +60,7 @@ def _mean_row(sweep: Sweep, found: Found, arm: str) -> tuple[str, ...]:
 
 def _paired_row(arm: str, paired: Paired) -> tuple[str, ...]:
   value = paired.difference
-  shown = "-" if math.isnan(value.mean) else f"{value.mean:+.3f}"
+  shown = signed(value.mean)
   if math.isfinite(value.half):
     shown += f" ± {number(value.half)}"
   more = "-" if paired.more_holm is None else str(paired.more_holm)

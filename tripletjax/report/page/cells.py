@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from tripletjax.report.page.differences import differences
+from tripletjax.report.page.heat import arm_axes
 from tripletjax.report.page.html import (
   Entry,
   Row,
+  arm_word,
   details,
   esc,
   link,
@@ -27,6 +29,7 @@ from tripletjax.report.sweep_numbers import (
   find_test,
   interval,
   number,
+  signed,
 )
 from tripletjax.statistics import welch
 
@@ -45,7 +48,7 @@ def cells_table(sweep: Sweep, metrics: tuple[str, ...]) -> str:
     rows.append(
       Row(
         [
-          word(cell.name, "arm"),
+          arm_word(cell.name),
           *(word(cell.values.get(column, "")) for column in columns),
           word(cell.state, f"state {cell.state}"),
           *(num(value, number(value)) for value in values),
@@ -80,7 +83,7 @@ def test_results(sweep: Sweep) -> str:
   others = {name: find_test(sweep, name) for name in shown}
   rows = [
     Row(
-      [word(arm, "arm")]
+      [arm_word(arm)]
       + [
         num(other.means[arm].mean, interval(other.means[arm]))
         for other in others.values()
@@ -105,15 +108,21 @@ def comparison(sweep: Sweep, found: Found, others: list[Sweep]) -> str:
   parts = []
   for index, other in enumerate(others):
     theirs = find(other, sweep.metric)
-    shared = [arm for arm in found.means if arm in theirs.means]
     only = [arm for arm in theirs.means if arm not in found.means]
-    rows = [_shared(sweep, other, arm) for arm in shared]
-    rows += [
-      Row([word(arm, "arm"), word("-"), _mean(theirs, arm), word("")])
+    shared = _shared(sweep, other, found, theirs)
+    rows = shared + [
+      Row(
+        [
+          arm_word(arm),
+          num(math.nan, "-"),
+          _mean(theirs, arm),
+          num(math.nan, "-"),
+        ]
+      )
       for arm in only
     ]
     changed = changes(flat(sweep.base), flat(other.base))
-    head = ["arm", "this sweep", other.name, "difference"]
+    head = ["arm", "this sweep", "the other", "difference"]
     parts.append(
       f"<h3>{esc(other.name)} ({esc(other.folder)})</h3>\n"
       + paragraph(
@@ -145,7 +154,7 @@ def configs(sweep: Sweep) -> str:
     own = flat(cell.config) or base
     rows.append(
       Row(
-        [word(cell.name, "arm")]
+        [arm_word(cell.name)]
         + [word(json.dumps(own.get(name))) for name in names],
         cell.values,
       )
@@ -200,29 +209,29 @@ def changes(
   }
 
 
-def _shared(sweep: Sweep, other: Sweep, arm: str) -> Row:
-  values = [
-    [
-      cell.numbers.get(sweep.metric, math.nan)
-      for cell in each.arms[arm]
-      if cell.state == DONE
-    ]
-    for each in (sweep, other)
+def _shared(sweep: Sweep, other: Sweep, found: Found, theirs: Found) -> list:
+  """A row for each arm of both; other minus this."""
+  rows = []
+  for arm in found.means:
+    if arm not in theirs.means:
+      continue
+    difference = welch(_values(sweep, found, arm), _values(other, found, arm))
+    half = difference.half
+    said = signed(difference.mean)
+    said += "" if math.isnan(half) else f" ± {number(half)}"
+    entries = [arm_word(arm), _mean(found, arm), _mean(theirs, arm)]
+    rows.append(
+      Row([*entries, num(difference.mean, said)], arm_axes(sweep)[arm])
+    )
+  return rows
+
+
+def _values(sweep: Sweep, found: Found, arm: str) -> list[float]:
+  return [
+    cell.numbers.get(found.metric, math.nan)
+    for cell in sweep.arms[arm]
+    if cell.state == DONE
   ]
-  difference = welch(*values)
-  half = difference.half
-  said = "-" if math.isnan(difference.mean) else f"{difference.mean:+.3g}"
-  said += "" if math.isnan(half) else f" ± {number(half)}"
-  return Row(
-    [
-      word(arm, "arm"),
-      _mean(find(sweep, sweep.metric), arm),
-      _mean(find(other, sweep.metric), arm),
-      num(difference.mean, said),
-    ],
-    sweep.arms[arm][0].values and {a: sweep.arms[arm][0].values[a]
-                                   for a in sweep.axes},
-  )  # fmt: skip
 
 
 def _mean(found: Found, arm: str) -> Entry:

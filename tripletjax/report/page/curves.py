@@ -13,8 +13,10 @@ from tripletjax.report.page import svg
 from tripletjax.report.page.heat import arm_axes, split_axes
 from tripletjax.report.page.html import axes_data, details, esc, paragraph
 from tripletjax.report.sweep_curves import (
+  ALL_POINTS,
+  POINTS,
   Curve,
-  Series,
+  Runs,
   mean_curve,
   read_gaps,
 )
@@ -42,11 +44,19 @@ class _Panel(NamedTuple):
   arms: Mapping[str, str]
 
 
-def learning_curves(sweep: Sweep, runs: Mapping[str, list[Series]]) -> str:
+class _Curves(NamedTuple):
+  """An arm's curves: the mean of its finished runs, and each other run."""
+
+  mean: Curve | None
+  others: list[Curve]
+
+
+def learning_curves(sweep: Sweep, runs: Mapping[str, Runs]) -> str:
   """Every logged number of CURVES: a figure a row of the heat map."""
   if not runs:
     return ""
   panels, colored = _panels(sweep)
+  points = points_of(runs)
   labels = sweep.labels[colored] if colored else ()
   key = "".join(
     f'<li><span class="swatch {svg.color(i)}"></span>{esc(label)}</li>'
@@ -57,18 +67,33 @@ def learning_curves(sweep: Sweep, runs: Mapping[str, list[Series]]) -> str:
   parts = [
     paragraph(
       "Lines: mean over the runs of an arm. Bands: from its lowest run to its "
-      "highest. Runs that failed or diverged count as far as they went."
+      "highest. Dotted: single runs that failed, diverged or are at work."
     ),
     shown,
   ]
   names = {f"eval/{sweep.metric}": f"{sweep.metric} on the evaluation split"}
   for number, (name, title) in enumerate((names | CURVES).items()):
-    curves = {arm: mean_curve(own, name) for arm, own in runs.items()}
-    found = {arm: curve for arm, curve in curves.items() if curve is not None}
-    if found:
+    curves = {
+      arm: _Curves(
+        mean_curve(own.done, name, points),
+        [c for r in own.others if (c := mean_curve([r], name, points))],
+      )
+      for arm, own in runs.items()
+    }
+    found = {arm: own for arm, own in curves.items() if own.mean or own.others}
+    every = (
+      curve for own in found.values() for curve in (own.mean, *own.others)
+    )
+    # An evaluation at the end alone is a point, and in the tables.
+    if any(curve is not None and len(curve.steps) > 1 for curve in every):
       inner = _figures(sweep, panels, labels, found, name, title)
       parts.append(details(title, inner, shown=number < _SHOWN))
   return "".join(parts)
+
+
+def points_of(runs: Mapping[str, Runs]) -> int:
+  """Points of a curve, fewer for many arms: the page stays small."""
+  return max(12, min(POINTS, ALL_POINTS // max(len(runs), 1)))
 
 
 def _panels(sweep: Sweep) -> tuple[list[_Panel], str]:
@@ -95,20 +120,12 @@ def _figures(
   sweep: Sweep,
   panels: Sequence[_Panel],
   labels: Sequence[str],
-  curves: Mapping[str, Curve],
+  curves: Mapping[str, _Curves],
   name: str,
   title: str,
 ) -> str:
-  means = np.concatenate([curve.mean for curve in curves.values()])
-  means = means[np.isfinite(means)]
-  # What diverged would flatten all others.
-  low, high = (
-    np.percentile(means, (0.5, 99.5)).tolist() if len(means) else (0, 1)
-  )
-  last = max(curve.steps[-1] for curve in curves.values())
-  start = 0.0 if last > 0 else -1.0
-  frame = svg.Frame((start, float(last)), svg.padded([low, high]))
-  base = curves.get(sweep.baseline)
+  frame = _frame(curves)
+  base = curves.get(sweep.baseline, _Curves(None, [])).mean
   figures = []
   for number, panel in enumerate(panels):
     here = {label: arm for label, arm in panel.arms.items() if arm in curves}
@@ -118,13 +135,18 @@ def _figures(
     if base is not None and sweep.baseline not in here.values():
       lines.append(svg.line(frame, base.steps, base.mean, "base", "baseline"))
     for label, arm in here.items():
-      curve = curves[arm]
+      mean, others = curves[arm]
       kind = svg.color(list(labels).index(label) if label in labels else 0)
       group = f"<g{axes_data(arm_axes(sweep)[arm])}>"
-      area = svg.band(frame, curve.steps, curve.low, curve.high, kind)
-      bands.append(f"{group}{area}</g>")
-      drawn = svg.line(frame, curve.steps, curve.mean, kind, arm)
-      lines.append(f"{group}{drawn}</g>")
+      drawn = [
+        svg.line(frame, one.steps, one.mean, f"{kind} other", f"{arm}, a run")
+        for one in others
+      ]
+      if mean is not None:
+        area = svg.band(frame, mean.steps, mean.low, mean.high, kind)
+        bands.append(f"{group}{area}</g>")
+        drawn.append(svg.line(frame, mean.steps, mean.mean, kind, arm))
+      lines.append(f"{group}{''.join(drawn)}</g>")
     figures.append(
       _figure(
         panel.title,
@@ -142,11 +164,24 @@ def _figures(
   return f'<div class="figures">{"".join(figures)}</div>\n'
 
 
-def triplet_shares(sweep: Sweep, runs: Mapping[str, list[Series]]) -> str:
+def _frame(curves: Mapping[str, _Curves]) -> svg.Frame:
+  """One frame for all panels, so that they compare."""
+  means = [own.mean for own in curves.values() if own.mean is not None]
+  others = [curve for own in curves.values() for curve in own.others]
+  values = np.concatenate([curve.mean for curve in means or others])
+  values = values[np.isfinite(values)]
+  # What diverged would flatten all others.
+  ends = np.percentile(values, (0.5, 99.5)) if len(values) else np.zeros(2)
+  last = float(max(curve.steps[-1] for curve in (*means, *others)))
+  return svg.Frame((0.0 if last > 0 else -1.0, last), svg.padded(ends.tolist()))
+
+
+def triplet_shares(sweep: Sweep, runs: Mapping[str, Runs]) -> str:
   """Of all valid triplets, how many are hard, semi-hard, easy, over time."""
   figures = []
   for arm, own in runs.items():
-    curves = [mean_curve(own, name) for name in SHARES]
+    used = own.done or own.others
+    curves = [mean_curve(used, name, points_of(runs)) for name in SHARES]
     if any(curve is None for curve in curves):
       continue
     steps = curves[0].steps  # type: ignore[union-attr]

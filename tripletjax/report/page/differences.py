@@ -12,6 +12,7 @@ from tripletjax.report.page.heat import arm_axes, split_axes
 from tripletjax.report.page.html import (
   Entry,
   Row,
+  arm_word,
   axes_data,
   esc,
   num,
@@ -20,7 +21,7 @@ from tripletjax.report.page.html import (
   word,
 )
 from tripletjax.report.sweep_files import DONE, Sweep
-from tripletjax.report.sweep_numbers import Found, number, p_value
+from tripletjax.report.sweep_numbers import Found, arms, number, p_value, signed
 from tripletjax.statistics import LEVEL, Interval, Paired
 
 _STRIP = 220  # width of the plot in the table
@@ -44,7 +45,7 @@ def results_table(
     rows.append(
       Row(
         [
-          Entry(esc(arm) + _marks(sweep, found, arm), arm, "arm"),
+          arm_word(arm, _marks(sweep, found, arm)),
           *(word(axes[arm][name]) for name in sweep.axes),
           *(num(v.mean, _plain(v)) for v in values),
           num(seconds, number(seconds)),
@@ -84,7 +85,7 @@ def differences(sweep: Sweep, found: Found, name: str = "paired") -> str:
     f"Arm minus baseline ({sweep.baseline}), taken run by run over what both "
     f"have ({', '.join(sweep.replicates) or 'nothing'}): a tick each. Bars: "
     "95 % interval (Student's t), not corrected; filled dots: p at most .05 "
-    f"after Holm over {len(found.paired)} arms. d_z: mean / standard "
+    f"after Holm over {arms(found)}. d_z: mean / standard "
     "deviation of the differences; g_z: with Hedges' correction. More seeds: "
     "missing until the 95 % interval excludes 0 with power .8, if difference "
     "and spread stay."
@@ -120,7 +121,10 @@ def cost_plot(sweep: Sweep, found: Found) -> str:
   frame = svg.Frame(x, svg.padded(heights), 480, 280, wide)
   colored = split_axes(sweep)[0]
   labels = list(sweep.labels.get(colored, ()))
-  best = unbeaten({arm: (s, m.mean) for arm, (s, m) in points.items()}, found)
+  best = unbeaten(
+    {arm: (cost, mean.mean) for arm, (cost, mean) in points.items()},
+    less_is_better=found.less_is_better,
+  )
   axes = arm_axes(sweep)
   parts = [svg.axes(frame, "seconds a run", found.metric)]
   for arm, (cost, mean) in points.items():
@@ -152,10 +156,10 @@ def cost_plot(sweep: Sweep, found: Found) -> str:
 
 
 def unbeaten(
-  points: Mapping[str, tuple[float, float]], found: Found
+  points: Mapping[str, tuple[float, float]], *, less_is_better: bool
 ) -> list[str]:
   """Arms that no other is both cheaper and better than, cheapest first."""
-  sign = -1 if found.less_is_better else 1
+  sign = -1 if less_is_better else 1
   best: list[str] = []
   highest = -math.inf
   for arm in sorted(points, key=lambda a: (points[a][0], -sign * points[a][1])):
@@ -183,9 +187,9 @@ def _entries(
   strip = _strip(frame, paired) if value.n else ""
   exact = "" if paired.exact or not paired.flips else " (random)"
   return [
-    Entry(esc(arm) + _marks(sweep, found, arm), arm, "arm"),
+    arm_word(arm, _marks(sweep, found, arm)),
     Entry(strip, value.mean if value.n else None, "strip"),
-    num(value.mean, _signed(value.mean)),
+    num(value.mean, signed(value.mean)),
     num(value.half, number(value.half)),
     num(paired.t_holm, p_value(paired.t_holm).removeprefix("= ")),
     num(paired.flip_holm, p_value(paired.flip_holm).removeprefix("= ") + exact),
@@ -258,9 +262,3 @@ def _states(cells: list) -> str:
 def _plain(value: Interval) -> str:
   half = "" if math.isnan(value.half) else f" ± {number(value.half)}"
   return f"{number(value.mean)}{half}"
-
-
-def _signed(value: float) -> str:
-  if math.isnan(value):
-    return "-"
-  return f"{'-' if value < 0 else '+'}{number(abs(value))}"

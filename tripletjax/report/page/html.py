@@ -59,6 +59,11 @@ def word(text: object, kind: str = "") -> Entry:
   return Entry(esc(text), str(text), kind)
 
 
+def arm_word(arm: str, after: str = "") -> Entry:
+  """An entry of an arm's or a cell's name, which may break at its commas."""
+  return Entry(esc(arm).replace(",", ",<wbr>") + after, arm, "arm")
+
+
 def num(value: float, shown: str, kind: str = "num") -> Entry:
   """An entry of a number; what is none is sorted last."""
   return Entry(esc(shown), value if math.isfinite(value) else None, kind)

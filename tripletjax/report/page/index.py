@@ -32,6 +32,8 @@ from tripletjax.report.sweep_files import DONE, STATES, Sweep, read_sweep
 from tripletjax.report.sweep_numbers import Found, conclude, find
 from tripletjax.report.sweep_tables import write_tables
 
+LARGEST = 4_700_000  # bytes of a page, but for its style and script
+PICTURES = 2_400_000  # of these for pictures, at most
 SHOWN = ("recall@1", "map@r", "accuracy")  # beside the sweep's own metric
 
 
@@ -100,10 +102,14 @@ def build_page(
     "gaps": ("Gaps at the end", gap_histograms(sweep)),
     "cost": ("Cost against quality", cost_plot(sweep, found)),
     "compared": ("Other sweeps", cells.comparison(sweep, found, others)),
-    "runs": ("Runs in pictures", run_pictures(sweep, found)),
     "all-cells": ("Cells", cells.cells_table(sweep, metrics)),
     "configs-and-versions": ("Configs and versions", cells.configs(sweep)),
   }  # fmt: skip
+  size = sum(len(inner.encode()) for _, inner in parts.values())
+  images = run_pictures(sweep, found, min(PICTURES, max(LARGEST - size, 0)))
+  parts["runs"] = ("Runs in pictures", images)
+  for name in ("all-cells", "configs-and-versions"):
+    parts[name] = parts.pop(name)  # the long ones last
   links = "".join(
     f'<a href="#{name}">{esc(title)}</a>'
     for name, (title, inner) in parts.items()

@@ -52,10 +52,6 @@
         element.textContent.toLowerCase().includes(text);
       element.toggleAttribute("hidden", !(fits && searched));
     }
-    // An SVG group knows no hidden attribute's style in every browser.
-    for (const element of marked)
-      if (element instanceof SVGElement)
-        element.style.display = element.hasAttribute("hidden") ? "none" : "";
   }
 
   function show() {
@@ -78,7 +74,7 @@
 
   function read() {
     const hash = location.hash.slice(1);
-    if (hash && document.getElementById(decodeURIComponent(hash))) return;
+    if (hash && document.getElementById(hash)) return;
     view = new Map(new URLSearchParams(hash));
     for (const field of document.querySelectorAll(".filters [name]"))
       field.value = view.get(field.name) || "";

@@ -22,15 +22,22 @@ from tripletjax.report.pictures import PICTURES, draw_pictures
 from tripletjax.report.sweep_files import DONE, Cell, Sweep
 from tripletjax.report.sweep_numbers import Found
 
-MOST = 2_400_000  # bytes of pictures in a page, as base64
+ARMS = 24  # at most: the best and the worst of them, and the baseline
 _WIDE = 420  # pixels of a thumbnail
 NAMES = ("embedding.png", "neighbours.png", "triplets.png")
 
 
 def chosen_runs(sweep: Sweep, found: Found) -> dict[str, list[Cell]]:
-  """Arm -> its best and its worst finished run, arms best first."""
+  """Arm -> its best and its worst finished run, arms best first.
+
+  Of more than `ARMS` arms the best and the worst, and the baseline.
+  """
   chosen: dict[str, list[Cell]] = {}
-  for arm in found.means:
+  scored_arms = [arm for arm, mean in found.means.items() if mean.n]
+  if len(scored_arms) > ARMS:
+    ends = {*scored_arms[: ARMS // 2], *scored_arms[1 - ARMS // 2 :]}
+    scored_arms = [a for a in scored_arms if a in ends or a == sweep.baseline]
+  for arm in scored_arms:
     scored = [
       (cell.numbers[found.metric], cell)
       for cell in sweep.arms[arm]
@@ -61,11 +68,17 @@ def draw_runs(cells: list[Cell]) -> list[str]:
   return problems
 
 
-def run_pictures(sweep: Sweep, found: Found) -> str:
-  """A part an arm with its best and worst run."""
-  room = MOST
+def run_pictures(sweep: Sweep, found: Found, room: int) -> str:
+  """A part an arm with its best and worst run.
+
+  Args:
+    sweep: what is shown.
+    found: its numbers.
+    room: bytes that pictures may take in the page; beyond, they are links.
+  """
   parts: list[str] = []
-  for arm, cells in chosen_runs(sweep, found).items():
+  chosen = chosen_runs(sweep, found)
+  for arm, cells in chosen.items():
     runs = []
     for cell, word in zip(cells, ("best", "worst"), strict=False):
       images, room = _images(sweep, cell, room)
@@ -81,8 +94,11 @@ def run_pictures(sweep: Sweep, found: Found) -> str:
       parts.append(f"<div{axes_data(axes)}>{inner}</div>\n")
   if not parts:
     return ""
+  some = "each arm"
+  if sum(mean.n > 0 for mean in found.means.values()) > len(chosen):
+    some = f"{len(chosen)} arms, the best, the worst and the baseline,"
   said = (
-    "Of each arm the best and the worst run on the evaluation split. A click "
+    f"Of {some} the best and the worst run on the evaluation split. A click "
     "opens the whole picture, from the sweep's folder."
   )
   return paragraph(said) + "".join(parts)
@@ -90,7 +106,7 @@ def run_pictures(sweep: Sweep, found: Found) -> str:
 
 def _images(sweep: Sweep, cell: Cell, room: int) -> tuple[str, int]:
   base = cell.folder.relative_to(sweep.folder).as_posix()
-  parts: list[str] = []
+  parts = []
   for name in NAMES:
     path = cell.folder / "pictures" / name
     if not path.is_file():

@@ -78,6 +78,8 @@ def axes(frame: Frame, x_name: str, y_name: str) -> str:
 
 def text(x: float, y: float, said: str, anchor: str, kind: str = "") -> str:
   """A word; `anchor` is start, middle or end."""
+  if not said:
+    return ""
   kind = f' class="{kind}"' if kind else ""
   return (
     f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{kind}>'
