@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 import os
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -62,7 +64,7 @@ def write_results(folder: str | Path) -> None:
     {
       "cell": cell.name,
       "arm": cell.arm,
-      **_costs(summaries[cell.name]),
+      **_costs(sweep.path, cell.name, summaries[cell.name]),
       "way": ways.get(cell.group, ""),
     }
     for cell in sweep.cells
@@ -125,11 +127,28 @@ def _numbers(cell: Planned, summary: Mapping[str, Any]) -> dict[str, Any]:
   return {"steps": steps, "images": steps * batch, **summary["trained"]}
 
 
-def _costs(summary: Mapping[str, Any]) -> dict[str, Any]:
+def _costs(
+  folder: Path, cell: str, summary: Mapping[str, Any]
+) -> dict[str, Any]:
+  if not summary:
+    return {}
   costs = {name: summary.get(name) for name in COSTS}
-  if summary.get("steps") and costs["seconds_per_step"] is None:
-    costs["seconds_per_step"] = summary["seconds"] / summary["steps"]
-  return costs
+  return costs | {"seconds_per_step": _step_seconds(folder, cell)}
+
+
+def _step_seconds(folder: Path, cell: str) -> float | None:
+  """The median of a step with its input, which compiling doesn't move."""
+  path = cell_folder(folder, cell) / "metrics.jsonl"
+  if not path.exists():
+    return None
+  seconds = []
+  for line in path.read_text().splitlines():
+    try:
+      row = json.loads(line)
+      seconds.append(row["seconds/input"] + row["seconds/step"])
+    except (ValueError, KeyError, TypeError):
+      continue  # of an evaluation, or torn
+  return statistics.median(seconds) if seconds else None
 
 
 def _ways(folder: Path) -> dict[int, str]:
