@@ -63,7 +63,11 @@ class Checkpoints(NamedTuple):
 
   def latest(self) -> int:
     """The step of the latest whole one; 0 if there is none."""
-    return max(steps_in(self.directory), default=0)
+    return max(self.steps(), default=0)
+
+  def steps(self) -> list[int]:
+    """The steps of all whole ones."""
+    return list(steps_in(self.directory))
 
 
 @contextlib.contextmanager

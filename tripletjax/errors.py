@@ -24,3 +24,7 @@ def printable(text: str) -> str:
     else letter.encode("unicode_escape").decode("ascii")
     for letter in " ".join(text.split())
   )
+
+
+class DivergedError(UserError):
+  """The numbers of a training went wrong, and it was stopped."""

@@ -87,7 +87,10 @@ def step_of(
   if table is not None:
     shards["table"] = table
   after, metrics = run(
-    parallel.replicate(state, devices), shards, KEY, jnp.float32(0.5)
+    parallel.replicate(state, devices),
+    shards,
+    KEY,
+    {"loss": {"margin": jnp.float32(0.5)}},
   )
   return parallel.first((after.params, metrics))
 

@@ -27,6 +27,7 @@ from tripletjax.training.state import create_state
 from tripletjax.training.step import make_drift_step, make_train_step
 
 KEY = jax.random.key(5)
+NUMBERS = {"loss": {"margin": jnp.float32(0.5)}}
 SIZE = 20  # of the memory: no multiple of a batch of 8
 
 
@@ -104,9 +105,7 @@ def train(count, steps=5, *, size=SIZE, norm="batch", **keywords):
   state = parallel.replicate(fresh_state(size, norm), devices)
   rows = []
   for i in range(steps):
-    state, metrics = step(
-      state, parallel.shard(batch(i), count), KEY, jnp.float32(0.5)
-    )
+    state, metrics = step(state, parallel.shard(batch(i), count), KEY, NUMBERS)
     rows.append(parallel.first(metrics))
   return state, rows
 
@@ -132,9 +131,7 @@ def test_the_loss_equals_loops_over_batch_and_memory():
   before = parallel.first(state).memory
   assert before.filled == SIZE  # 24 were remembered
   _, step = step_on(1, miner="all")
-  after, metrics = step(
-    state, parallel.shard(batch(3), 1), KEY, jnp.float32(0.5)
-  )
+  after, metrics = step(state, parallel.shard(batch(3), 1), KEY, NUMBERS)
   after = parallel.first(after).memory
   at = (before.cursor + np.arange(8)) % SIZE
   memory = list(zip(before.embeddings, before.labels, before.ids, strict=True))

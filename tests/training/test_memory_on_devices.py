@@ -74,7 +74,7 @@ def step_on(config, count, chunk=0):
         parallel.replicate(state, devices),
         parallel.shard(batch(seed), count),
         KEY,
-        jnp.float32(0.5),
+        {"loss": {"margin": jnp.float32(0.5)}},
       )
     )
 

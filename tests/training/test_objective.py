@@ -144,7 +144,7 @@ def test_beta_of_the_margin_loss_is_learned():
       parallel.replicate(state, devices),
       parallel.shard(batch, count),
       jax.random.key(1),
-      jnp.float32(0.2),
+      {"loss": {"margin": jnp.float32(0.2)}},
     )
     results.append(float(parallel.first(after).params["loss"]["beta"]))
     assert parallel.first(metrics)["beta"] == np.float32(0.7)

@@ -19,6 +19,10 @@ from tripletjax.training.step import make_train_step
 KEY = jax.random.key(5)
 
 
+def numbers(margin):
+  return {"loss": {"margin": jnp.float32(margin)}}
+
+
 def batch(seed=0):
   """16 pictures of 8 identities; one of them stands there twice."""
   rng = np.random.default_rng(seed)
@@ -76,7 +80,7 @@ def run(count, miner="all", steps=1, margin=0.5, state=None, backend="pmap"):
   rows = []
   for i in range(steps):
     shards = parallel.shard(batch(i), count)
-    state, metrics = step(state, shards, KEY, jnp.float32(margin))
+    state, metrics = step(state, shards, KEY, numbers(margin))
     rows.append(parallel.first(metrics))
   return parallel.first(state), rows
 
@@ -114,7 +118,7 @@ def test_devices_equal_one_at_every_step_of_a_training(count, backend, miner):
             parallel.replicate(state, devices),
             parallel.shard(batch(i), count),
             KEY,
-            jnp.float32(0.5),
+            numbers(0.5),
           )
         )
       )
@@ -163,7 +167,7 @@ def test_the_step_moves_by_the_gradient_of_the_mean_over_the_whole_batch():
     parallel.replicate(state, devices),
     parallel.shard(batch(), 4),
     KEY,
-    jnp.float32(0.5),
+    numbers(0.5),
   )
   jax.tree.map(
     lambda old, new, gradient: np.testing.assert_allclose(
@@ -205,7 +209,7 @@ def test_the_state_is_donated(backend):
   devices, step = step_on(2, "all", backend)
   state = parallel.replicate(fresh_state(), devices)
   leaf = jax.tree.leaves(state.params)[0]
-  step(state, parallel.shard(batch(), 2), KEY, jnp.float32(0.2))
+  step(state, parallel.shard(batch(), 2), KEY, numbers(0.2))
   assert leaf.is_deleted()
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -23,6 +22,7 @@ from tripletjax.benchmark.timing import adaptive
 from tripletjax.benchmark.worker import peak_bytes
 from tripletjax.training import objective, parallel
 from tripletjax.training.network import make_model
+from tripletjax.training.numbers import step_numbers
 from tripletjax.training.optimizer import make_optimizer
 from tripletjax.training.state import TrainState, create_state
 from tripletjax.training.step import make_train_step
@@ -34,7 +34,7 @@ BUDGET = 60.0
 def step_arguments(
   config: ConfigDict, shape: tuple[int, int, int], devices: parallel.Devices
 ) -> tuple[Any, ...]:
-  """The first step's arguments: a fresh state, random images, key, margin."""
+  """The first step's arguments: a fresh state, random images, key, numbers."""
   state = create_state(
     make_model(config, axis_name=parallel.AXIS),
     make_optimizer(config, total_steps=1000, warmup_steps=0),
@@ -64,7 +64,7 @@ def step_arguments(
     parallel.replicate(state, devices),
     shards,
     objective.run_key(config),
-    jnp.float32(config.loss.margin),
+    step_numbers(config),
   )
 
 

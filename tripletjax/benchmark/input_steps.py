@@ -21,7 +21,7 @@ from tripletjax.data.sources import Source
 from tripletjax.training import objective, parallel
 from tripletjax.training.network import make_model
 from tripletjax.training.optimizer import make_optimizer
-from tripletjax.training.setup import place_table
+from tripletjax.training.run_data import place_table
 from tripletjax.training.state import create_state
 from tripletjax.training.step import make_train_step
 
@@ -75,14 +75,15 @@ class Trainer:
       fill: seconds to wait until the loader's buffer is full: what is timed
         then pays for as many batches as it takes.
     """
-    key, margin = jax.random.key(0), jnp.float32(0.2)
+    key = jax.random.key(0)
+    numbers = {"loss": {"margin": jnp.float32(0.2)}}
     start = 0.0
     for number in range(WARM + steps):
       if number == WARM:
         jax.block_until_ready(self._state)
         time.sleep(fill)
         start = time.perf_counter()
-      self._state, _ = self._step(self._state, next(loaded), key, margin)
+      self._state, _ = self._step(self._state, next(loaded), key, numbers)
     jax.block_until_ready(self._state)
     return (time.perf_counter() - start) / steps
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from tripletjax.data.pipeline import Batch, load_batch
 from tripletjax.data.triplets import TripletSampler
-from tripletjax.training import processes
+from tripletjax.training import objective, processes
 from tripletjax.training.explicit import triplets_of
 from tripletjax.training.memory import stored_steps
 from tripletjax.training.offline import (
@@ -29,7 +29,15 @@ class Feed:
     mined: what the batches are made of; None of a run that doesn't mine.
   """
 
-  def __init__(self, run: Run, start: int, stop: int, mined: Mined | None):
+  def __init__(
+    self,
+    run: Run,
+    start: int,
+    stop: int,
+    mined: Mined | None,
+    *,
+    load: Callable[..., Iterator[Any]] | None = None,
+  ):
     """Begins with the batch of step `start`, and ends before `stop`.
 
     Args:
@@ -37,7 +45,9 @@ class Feed:
       start: number of steps done.
       stop: number of steps to come to.
       mined: what was mined last, by step `start`.
+      load: `(start, stop)` to batches; the run's own unless given.
     """
+    self._load = load or run.load
     self._run = run
     self._stop = stop
     self._every = run.schedule.mining
@@ -45,7 +55,7 @@ class Feed:
     self._batches: Iterator[Any] = iter(())
     self.mined = mined
     if not self._every:
-      self._batches = run.load(start, stop)
+      self._batches = self._load(start, stop)
     elif start % self._every:
       self._open(start)
 
@@ -107,7 +117,7 @@ class Feed:
         )
       )
     end = min(step - step % self._every + self._every, self._stop)
-    self._batches = run.load(step, end, sampler=self._sampler)
+    self._batches = self._load(step, end, sampler=self._sampler)
 
 
 def nothing_mined(run: Run) -> Mined:
@@ -138,9 +148,10 @@ def memory_drift(
   if stored is None:
     return {}
   assert run.drift is not None
+  key = objective.run_key(config)
   found = {"memory/age": float(step - stored[0])}
   for name, earlier in zip(("drift", "drift_of_newest"), stored, strict=True):
     (batch,) = run.load(earlier, earlier + 1)
     before = earlier - sum(number < earlier for number in skipped)
-    found[f"memory/{name}"] = run.drift(state, batch, earlier, before)
+    found[f"memory/{name}"] = run.drift(state, batch, key, earlier, before)
   return found

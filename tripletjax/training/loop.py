@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from tripletjax import checkpoint, writers
@@ -20,18 +19,16 @@ from tripletjax.training import (
   parallel,
   processes,
   progress,
-  reporting,
-  run_folder,
 )
 from tripletjax.training.evaluation import raw_pixels
 from tripletjax.training.feeding import Feed
-from tripletjax.training.network import make_model
-from tripletjax.training.optimizer import make_optimizer
+from tripletjax.training.lane import open_folder, open_lane
+from tripletjax.training.numbers import step_numbers
 from tripletjax.training.progress import Progress
 from tripletjax.training.setup import Run, prepare_run
 from tripletjax.training.signals import asked_to_stop
-from tripletjax.training.state import count_parameters, create_state
-from tripletjax.training.timing import Stopwatch, tracing
+from tripletjax.training.state import TrainState, count_parameters
+from tripletjax.training.timing import tracing
 
 Summary = dict[str, Any]
 
@@ -45,6 +42,8 @@ def train_and_evaluate(
   max_steps: int | None = None,
   profile_steps: tuple[int, int] | None = None,
   say: Callable[[str], None] = lambda line: None,
+  run: Run | None = None,
+  bar: bool = True,
 ) -> Summary:
   """Trains an embedding and measures it on the evaluation split.
 
@@ -63,6 +62,8 @@ def train_and_evaluate(
       that is pre-empted there would.
     profile_steps: the first and the last step of a trace in `profile/`.
     say: is given lines for people: devices, config, split.
+    run: this very run, prepared from another one of its program (`run_of`).
+    bar: show a progress bar.
 
   Returns:
     What `summary.json` holds: `trained`, `untrained` and `raw_pixels` map to
@@ -79,19 +80,10 @@ def train_and_evaluate(
   workdir = Path(workdir)
   devices = parallel.all_devices() if devices is None else devices
   with asked_to_stop() as asked:
-    run = prepare_run(config, workdir, Path(data_dir), devices, say)
-    with contextlib.ExitStack() as stack:
-      checkpoints = None
-      if processes.is_first():
-        stack.enter_context(run_folder.claimed(workdir, config))
-        stack.enter_context(checkpoint.saving(workdir / "checkpoints"))
-        run_folder.note_data(workdir, run.train_source)
-        checkpoints = stack.enter_context(
-          checkpoint.open_checkpoints(
-            workdir / "checkpoints", keep=config.checkpoint.keep, say=say
-          )
-        )
-      summary = _run(run, checkpoints, asked, max_steps, profile_steps)
+    if run is None:
+      run = prepare_run(config, workdir, Path(data_dir), devices, say)
+    with open_folder(run) as checkpoints:
+      summary = _run(run, checkpoints, asked, max_steps, profile_steps, bar)
     # All leave together, and nobody before all is written.
     processes.wait("the end")
   return summary
@@ -103,39 +95,34 @@ def _run(
   asked: Callable[[], str],
   max_steps: int | None,
   profile_steps: tuple[int, int] | None,
+  bar: bool,
 ) -> Summary:
-  config = run.config
-  state = create_state(
-    make_model(config, axis_name=parallel.AXIS),
-    make_optimizer(
-      config,
-      total_steps=run.schedule.total,
-      warmup_steps=run.schedule.warmup,
-    ),
-    image_shape=run.train_source.image_shape,
-    key=jax.random.fold_in(jax.random.key(config.seed), 0),
-    loss_parameters=objective.loss_parameters(config),
-    averaged=config.optimizer.ema > 0,
-    memory_shape=(config.memory.size, config.model.dimension),
+  state = run.create()
+  run.say(
+    f"model: {run.config.model.name}, {count_parameters(state):,} parameters"
   )
-  parameters = count_parameters(state)
-  run.say(f"model: {config.model.name}, {parameters:,} parameters")
   total = run.schedule.total
   stop = total if max_steps is None else min(total, max_steps)
   begun = progress.begin(run, state, checkpoints)
-  end = _train(run, begun, checkpoints, stop, asked, profile_steps)
+  end = _train(run, begun, checkpoints, stop, asked, profile_steps, bar)
+  summary = summary_of(run, end)
+  if end.stopped:
+    return summary
+  if stop == total and processes.is_first():
+    summary |= measure_end(run, end)
+    writers.write_json(run.workdir / "summary.json", summary)
+  return summary
+
+
+def summary_of(run: Run, end: Progress) -> Summary:
+  """What a summary says but for the evaluation."""
   summary: Summary = {
     "steps": end.step,
     "seconds": round(end.seconds, 2),
-    "parameters": parameters,
+    "parameters": count_parameters(end.state) // len(run.devices),
     "devices": len(run.devices),
   }
-  if end.stopped:
-    return summary | {"stopped": end.stopped}
-  if stop == total and processes.is_first():
-    summary |= _finish(run, end)
-    writers.write_json(run.workdir / "summary.json", summary)
-  return summary
+  return summary | ({"stopped": end.stopped} if end.stopped else {})
 
 
 def _train(
@@ -145,33 +132,26 @@ def _train(
   stop: int,
   asked: Callable[[], str],
   profile_steps: tuple[int, int] | None,
+  bar: bool,
 ) -> Progress:
   """Runs the steps that are missing, up to `stop` or until asked to stop."""
-  config, schedule = run.config, run.schedule
   start = begun.step
   if start < stop and processes.any_of(bool(asked())):
     return begun._replace(stopped=asked() or "a signal")
-  now = begun
-  key = objective.run_key(config)
-  margin = jnp.float32(config.loss.margin)
+  key = objective.run_key(run.config)
+  numbers = step_numbers(run.config)
   feed = Feed(run, start, stop, begun.mined)
-  quiet = not processes.is_first()
   alone = processes.is_alone()
-  watch = Stopwatch(begun.timers)
-
-  def due(step: int, every: int) -> bool:
-    return every > 0 and (step % every == 0 or step == schedule.total)
-
   with (
-    writers.metrics_writer(run.workdir, start=start, quiet=quiet) as write,
-    writers.progress_bar(schedule.total, start=start, quiet=quiet) as bar,
+    open_lane(run, begun, checkpoints, feed, stop=stop, bar=bar) as lane,
     tracing(
       run.workdir / "profile",
-      None if quiet else profile_steps,
+      profile_steps if processes.is_first() else None,
       run=(start + 1, stop),
       say=run.say,
     ) as trace,
   ):
+    watch = lane.watch
     pending: list[dict[str, jax.Array]] = []
     state = begun.state
     for step in range(start + 1, stop + 1):
@@ -179,56 +159,30 @@ def _train(
       if feed.due(step - 1):
         with watch.time("mining"):
           mined = feed.mine(step - 1, state)
-        write(step, mined)
+        lane.write(step, mined)
       with watch.time("input"):
         batch = next(feed)
       with watch.time("step"):
-        state, metrics = run.train_step(state, batch, key, margin)
+        state, metrics = run.train_step(state, batch, key, numbers)
       pending.append(metrics)
-      evaluating = due(step, schedule.evaluate)
-      saving = due(step, schedule.checkpoint) or step == stop
-      # The first step compiles: it is a lap of its own.
-      logging = due(step, schedule.log) or step == start + 1 or feed.due(step)
-      leaving = alone and bool(asked())
-      if not (evaluating or saving or logging or leaving):
-        continue
-      # Fetching waits for the devices.
-      with watch.time("step"):
-        rows = parallel.first(pending)
-      pending = []
-      lap = watch.lap()
-      verdict = reporting.judge(run, now.health, rows, step)
-      reporting.log(write, bar, verdict, rows, step, lap, run)
-      if verdict.step:
-        reporting.stop(run, feed, checkpoints, verdict)
-      now = now._replace(
-        step=step,
-        state=state,
-        mined=feed.mined,
-        seconds=now.seconds + lap["input"] + lap["step"] + lap["mining"],
-        timers=watch.total,
-        health=verdict.health,
-      )
-      if evaluating:
-        now = reporting.evaluate(run, now, watch, write)
-      # Several processes can't but stop at the same step.
-      if processes.any_of(bool(asked())):
-        now = now._replace(stopped=asked() or "a signal")
-      if checkpoints and (saving or now.stopped or now.best.step == step):
-        with watch.time("checkpoint"):
-          progress.save(run, checkpoints, now)
-        taken = watch.lap()["checkpoint"]
-        if saving:  # a stop leaves no line that a whole run lacks
-          write(step, {"seconds/checkpoint": taken})
-      if now.stopped and step < stop:
-        break
-      now = now._replace(stopped="")
-  if now.step > start:
+      if lane.pauses(step) or (alone and asked()):
+        # Fetching waits for the devices.
+        with watch.time("step"):
+          rows = parallel.first(pending)
+        pending = []
+        lane.pause(step, functools.partial(_same, state), rows, asked)
+        if lane.now.stopped:
+          break
+  if lane.now.step > start:
     run.say(watch.describe())
-  return now
+  return lane.now
 
 
-def _finish(run: Run, end: Progress) -> Summary:
+def _same(state: TrainState) -> TrainState:
+  return state
+
+
+def measure_end(run: Run, end: Progress) -> Summary:
   """Measures the trained network and saves what the report draws."""
   config = run.config
   embeddings = run.embed(end.state, run.eval_source)

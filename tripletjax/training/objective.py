@@ -25,6 +25,7 @@ from tripletjax.training.explicit import make_explicit_loss
 from tripletjax.training.health import check_train
 from tripletjax.training.limits import check_numbers
 from tripletjax.training.network import check_model
+from tripletjax.training.numbers import own_numbers
 from tripletjax.training.optimizer import (
   OPTIMIZERS,
   SCHEDULES,
@@ -178,7 +179,7 @@ def _check_evaluation(evaluation: ConfigDict) -> None:
 def make_loss(
   config: ConfigDict, *, next_after: int, margin_steps: int
 ) -> LossFn:
-  """The loss of a batch at a step; the margin is left to be an argument.
+  """The loss of a batch at a step; its numbers are left to be arguments.
 
   Args:
     config: the whole config.
@@ -190,9 +191,7 @@ def make_loss(
     return make_explicit_loss(config, margin_factor)
   loss_fn = REFERENCES[config.parallel.references][config.loss.name]
   accepted = inspect.signature(loss_fn).parameters
-  # loss.nt_xent.temperature is a keyword of nt_xent, and of nothing else.
-  own = config.loss.get(config.loss.name)
-  own = own.to_dict() if isinstance(own, ConfigDict) else {}
+  own = own_numbers(config)
 
   def loss_at_step(
     embeddings: jax.Array,
@@ -212,8 +211,7 @@ def make_loss(
       labels,
       distance=config.loss.distance,
       reduction=config.loss.reduction,
-      **own,
-      **keywords,
+      **{**own, **keywords},
     )
 
   return loss_at_step

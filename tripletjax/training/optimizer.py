@@ -6,15 +6,19 @@ To add one: a line in `OPTIMIZERS` or `SCHEDULES`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 from ml_collections import ConfigDict
 
 from tripletjax.errors import UserError
 
-MakeFn = Callable[[optax.Schedule, ConfigDict], optax.GradientTransformation]
+# The learning rate of an update, the fields of `config.optimizer` -> optimizer.
+MakeFn = Callable[[optax.Schedule, Any], optax.GradientTransformation]
 
 
 def _adam(make: Callable[..., optax.GradientTransformation]) -> MakeFn:
@@ -108,7 +112,12 @@ SCHEDULES: Mapping[str, Callable[..., optax.Schedule]] = {
 
 
 def make_optimizer(
-  config: ConfigDict, *, total_steps: int, warmup_steps: int
+  config: ConfigDict,
+  *,
+  total_steps: int,
+  warmup_steps: int,
+  learning_rate: ArrayLike | None = None,
+  weight_decay: ArrayLike | None = None,
 ) -> optax.GradientTransformation:
   """The optimizer of a config.
 
@@ -123,11 +132,18 @@ def make_optimizer(
     config: the whole config.
     total_steps: after which the learning rate has come to its end.
     warmup_steps: in which it rises from 0.
+    learning_rate: in place of the config's; may be a tracer.
+    weight_decay: likewise.
   """
-  fields = config.optimizer
+  fields = SimpleNamespace(**config.optimizer)
+  if weight_decay is not None:
+    fields.weight_decay = weight_decay
   every = fields.accumulate
   of_step = make_schedule(
-    config, total_steps=total_steps, warmup_steps=warmup_steps
+    config,
+    total_steps=total_steps,
+    warmup_steps=warmup_steps,
+    learning_rate=learning_rate,
   )
 
   def of_update(count: ArrayLike) -> jax.Array:
@@ -146,16 +162,18 @@ def make_optimizer(
 
 
 def make_schedule(
-  config: ConfigDict, *, total_steps: int, warmup_steps: int
+  config: ConfigDict,
+  *,
+  total_steps: int,
+  warmup_steps: int,
+  learning_rate: ArrayLike | None = None,
 ) -> optax.Schedule:
   """The learning rate of a step, from 0."""
   fields = config.optimizer
-  return SCHEDULES[fields.schedule](
-    fields.learning_rate,
-    fields.learning_rate * fields.end,
-    warmup_steps,
-    total_steps,
-  )
+  peak = fields.learning_rate if learning_rate is None else learning_rate
+  # A tracer may be a factor, but no argument of optax's schedules.
+  share = SCHEDULES[fields.schedule](1.0, fields.end, warmup_steps, total_steps)
+  return lambda step: jnp.asarray(peak * share(step))
 
 
 def check_optimizer(fields: ConfigDict) -> None:

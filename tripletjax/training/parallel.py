@@ -72,6 +72,39 @@ def data_parallel(
   return BACKENDS[backend](step, devices, tuple(replicated), tuple(donate))
 
 
+def members_parallel(
+  step: Callable[..., Any], devices: Devices, *, shared: str
+) -> Callable[..., Any]:
+  """Runs a per-device step for many members, each alone with its whole batch.
+
+  Args:
+    step: `(state, batch, key, numbers) -> results`, which may name the axis
+      `AXIS`: a member is one device of its own.
+    devices: D devices, which share the members evenly.
+    shared: of the batch's entries, the one that all members have in common.
+
+  Returns:
+    `(states, batches, key_data, numbers) -> results`, all `[D, M / D, ...]` but
+    for the shared entry, `[D, ...]`; the memory of the states is given to the
+    results. Keys are given by their data, uint32.
+  """
+
+  def member(state: Any, batch: Any, key: jax.Array, numbers: Any) -> Any:
+    alone = jax.vmap(
+      step, in_axes=(None, None, None, None), axis_name=AXIS, axis_size=1
+    )
+    found = alone(state, batch, jax.random.wrap_key_data(key), numbers)
+    return jax.tree.map(lambda x: x[0], found)
+
+  def members(states: Any, batches: Any, keys: jax.Array, numbers: Any) -> Any:
+    axes = {name: None if name == shared else 0 for name in batches}
+    return jax.vmap(member, in_axes=(0, axes, 0, 0))(
+      states, batches, keys, numbers
+    )
+
+  return jax.pmap(members, devices=devices, donate_argnums=(0,))
+
+
 def _pmap(
   step: Callable[..., Any],
   devices: Devices,

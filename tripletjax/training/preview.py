@@ -15,7 +15,7 @@ from tripletjax.data.pipeline import load_batch
 from tripletjax.errors import UserError
 from tripletjax.training import objective, parallel
 from tripletjax.training.limits import check_sizes
-from tripletjax.training.setup import hold_train, make_sampler
+from tripletjax.training.run_data import hold_train, make_sampler
 from tripletjax.training.splits import describe_part, open_part
 from tripletjax.training.step import network_input, step_keys
 

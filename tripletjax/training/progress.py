@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from tripletjax import checkpoint
-from tripletjax.errors import UserError
+from tripletjax.errors import DivergedError, UserError
 from tripletjax.training import objective, parallel, processes
 from tripletjax.training.feeding import nothing_mined
 from tripletjax.training.health import Health, check_finite
@@ -65,7 +65,11 @@ class Progress(NamedTuple):
 
 
 def begin(
-  run: Run, state: TrainState, checkpoints: checkpoint.Checkpoints | None
+  run: Run,
+  state: TrainState,
+  checkpoints: checkpoint.Checkpoints | None,
+  *,
+  at: int | None = None,
 ) -> Progress:
   """The latest checkpoint, or a fresh start from `state`.
 
@@ -73,12 +77,13 @@ def begin(
     run: its data and config.
     state: a fresh one, on the host or one device.
     checkpoints: of the first process; None in the others.
+    at: the step of an earlier checkpoint; 0 is a fresh start.
 
   Raises:
     UserError: the run went on with other data, or the checkpoint can't be read.
   """
   latest = checkpoints.latest() if checkpoints else 0
-  step = int(processes.from_first(np.int32(latest)))
+  step = int(processes.from_first(np.int32(latest if at is None else at)))
   if not step:
     # There is no checkpoint of step 0.
     state = parallel.replicate(state, run.devices)
@@ -122,7 +127,7 @@ def save(
   """
   state = parallel.first(progress.state)
   if name := check_finite(state):
-    raise UserError(
+    raise DivergedError(
       f"train.on_nonfinite: {name} is not finite after step {progress.step}, "
       f"though the loss is; it isn't saved; {last_good(checkpoints)}"
     )

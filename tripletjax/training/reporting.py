@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from tripletjax import checkpoint, writers
-from tripletjax.errors import UserError
+from tripletjax.errors import DivergedError
 from tripletjax.training import health, processes, progress
 from tripletjax.training.feeding import Feed, memory_drift
 from tripletjax.training.health import Health, Verdict
@@ -47,7 +47,7 @@ def stop(
     )
     said = f"its batch is in {path}; {progress.last_good(checkpoints)}"
   said = processes.text_from_first(said)
-  raise UserError(f"{verdict.reason}, at step {verdict.step}; {said}")
+  raise DivergedError(f"{verdict.reason}, at step {verdict.step}; {said}")
 
 
 def evaluate(

@@ -45,7 +45,7 @@ def claimed(workdir: Path, config: ConfigDict) -> Iterator[None]:
   with contextlib.ExitStack() as stack:
     try:
       workdir.mkdir(parents=True, exist_ok=True)
-      stack.enter_context(_locked(workdir))
+      stack.enter_context(locked(workdir))
       _claim(workdir, config)
     except OSError as error:
       raise UserError(
@@ -55,7 +55,13 @@ def claimed(workdir: Path, config: ConfigDict) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _locked(workdir: Path) -> Iterator[None]:
+def locked(workdir: Path) -> Iterator[None]:
+  """Holds a folder's lock, which no other process does.
+
+  Raises:
+    UserError: another process holds it.
+    OSError: the folder can't be written.
+  """
   path = workdir / LOCK
   with path.open("a+") as file:
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,13 +11,12 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from tripletjax.data.caching import Held, free_memory, hold
+from tripletjax.data.caching import hold
 from tripletjax.data.pipeline import batches
-from tripletjax.data.sampling import PKSampler, pk_sampler
-from tripletjax.data.sources import Source, identity_counts
-from tripletjax.data.turns import QuarterTurns, with_quarter_turns
+from tripletjax.data.sampling import PKSampler
+from tripletjax.data.sources import Source
 from tripletjax.errors import UserError
-from tripletjax.training import objective, parallel, processes
+from tripletjax.training import numbers, objective, parallel, processes
 from tripletjax.training.chunks import check_chunk
 from tripletjax.training.evaluation import (
   EmbedFn,
@@ -27,13 +27,23 @@ from tripletjax.training.evaluation import (
 from tripletjax.training.explicit import check_mining, triplets_of
 from tripletjax.training.limits import check_sizes
 from tripletjax.training.memory import check_memory
+from tripletjax.training.network import make_model
+from tripletjax.training.optimizer import make_optimizer
+from tripletjax.training.run_data import (
+  config_lines,
+  describe_data,
+  hold_train,
+  make_sampler,
+  place_table,
+)
 from tripletjax.training.schedule import Schedule, make_schedule
 from tripletjax.training.splits import describe_part, open_parts
-from tripletjax.training.state import TrainState
+from tripletjax.training.state import TrainState, state_maker
 from tripletjax.training.step import make_drift_step, make_train_step
 
-# State, an earlier batch, its step from 0, how many were stored before it.
-DriftFn = Callable[[TrainState, Any, int, int], float]
+# State, an earlier batch, the run's key, the batch's step from 0, how many were
+# stored before it.
+DriftFn = Callable[[TrainState, Any, jax.Array, int, int], float]
 
 
 class Run(NamedTuple):
@@ -46,6 +56,8 @@ class Run(NamedTuple):
   eval_source: Source
   sampler: PKSampler
   devices: parallel.Devices
+  new_state: Callable[[jax.Array, dict[str, float]], TrainState]
+  step: Callable[..., Any]  # of one device
   train_step: Callable[..., Any]
   drift: DriftFn | None
   embed: EmbedFn
@@ -53,19 +65,31 @@ class Run(NamedTuple):
   table: jax.Array | None
   say: Callable[[str], None]
 
+  def create(self) -> TrainState:
+    """The state before the first step, on one device."""
+    return self.new_state(
+      jax.random.fold_in(jax.random.key(self.config.seed), 0),
+      objective.loss_parameters(self.config),
+    )
+
+  def load_here(
+    self, start: int, stop: int, *, sampler: Any = None
+  ) -> Iterator[Any]:
+    """The batches `start` to `stop` of a sampler, on the host."""
+    return batches(
+      self.train_source,
+      processes.share(sampler or self.sampler),
+      start=start,
+      stop=stop,
+      pixels=self.table is None,
+    )
+
   def load(
     self, start: int, stop: int, *, sampler: Any = None
   ) -> Iterator[Any]:
     """The batches `start` to `stop` of a sampler, on the devices."""
     loaded = parallel.ahead(
-      batches(
-        self.train_source,
-        processes.share(sampler or self.sampler),
-        start=start,
-        stop=stop,
-        pixels=self.table is None,
-      ),
-      self.devices,
+      self.load_here(start, stop, sampler=sampler), self.devices
     )
     if self.table is None:
       return loaded
@@ -119,7 +143,7 @@ def prepare_run(
     )
   sampler = make_sampler(config, train_source)
   schedule = make_schedule(config, sampler.batches_per_epoch)
-  for line in _describe_data(config, train_source, eval_source, schedule):
+  for line in describe_data(config, train_source, eval_source, schedule):
     say(line)
   say(f"cache: train {held.describe()}; evaluate {held_eval.describe()}")
   if sampler.skipped_groups:
@@ -128,6 +152,12 @@ def prepare_run(
       f"{sampler.identities} identities; their {sampler.skipped_identities} "
       "identities are never drawn"
     )
+  make_tx = functools.partial(
+    make_optimizer,
+    config,
+    total_steps=schedule.total,
+    warmup_steps=schedule.warmup,
+  )
   train_step = make_train_step(
     objective.make_loss(
       config,
@@ -140,6 +170,7 @@ def prepare_run(
     ema=config.optimizer.ema,
     memory_start=schedule.memory,
     skip_nonfinite=config.train.on_nonfinite == "skip",
+    optimizer_fn=make_tx,
   )
   return Run(
     config=config,
@@ -149,6 +180,14 @@ def prepare_run(
     eval_source=eval_source,
     sampler=sampler,
     devices=devices,
+    new_state=state_maker(
+      make_model(config, axis_name=parallel.AXIS),
+      make_tx(),
+      image_shape=train_source.image_shape,
+      averaged=config.optimizer.ema > 0,
+      memory_shape=(config.memory.size, config.model.dimension),
+    ),
+    step=train_step,
     train_step=parallel.data_parallel(
       train_step,
       devices,
@@ -168,6 +207,26 @@ def prepare_run(
   )
 
 
+def run_of(
+  run: Run, config: ConfigDict, workdir: Path, say: Callable[[str], None]
+) -> Run:
+  """Another run of the same program: nothing is opened or compiled anew.
+
+  Args:
+    run: a prepared one.
+    config: of the other one; it differs in `numbers.NUMBERS` at most.
+    workdir: its folder.
+    say: is given lines for people.
+  """
+  assert numbers.program(config) == numbers.program(run.config)
+  return run._replace(
+    config=config,
+    workdir=workdir,
+    sampler=make_sampler(config, run.train_source),
+    say=say,
+  )
+
+
 def make_drift(config: ConfigDict, devices: parallel.Devices) -> DriftFn:
   """How far an earlier batch has moved, measured on all devices."""
   size = config.memory.size
@@ -182,90 +241,12 @@ def make_drift(config: ConfigDict, devices: parallel.Devices) -> DriftFn:
     replicated=(2, 3, 4),
     backend=config.parallel.backend,
   )
-  key = objective.run_key(config)
 
-  def drift(state: TrainState, batch: Any, step: int, before: int) -> float:
+  def drift(
+    state: TrainState, batch: Any, key: jax.Array, step: int, before: int
+  ) -> float:
     first = before * count % size
     found = run(state, batch, key, jnp.int32(step), jnp.int32(first))
     return float(parallel.first(found))
 
   return drift
-
-
-def hold_train(
-  config: ConfigDict, source: Source, devices: parallel.Devices
-) -> Held:
-  """The images to train on, held where the config says."""
-  free = parallel.free_memory(devices)
-  if free is None:  # the devices of a CPU share its memory
-    free = free_memory() // len(parallel.here(devices))
-  held = hold(source, where=config.data.cache, free_device=free)
-  if config.augment.rotation_classes:
-    held = held._replace(source=with_quarter_turns(held.source))
-  return held
-
-
-def place_table(held: Held, devices: parallel.Devices) -> jax.Array | None:
-  """All images on each device, `[D, N, H, W, C]`, if they are held there."""
-  if held.place != "device":
-    return None
-  images = held.source.images
-  if isinstance(images, QuarterTurns):
-    images = images.images
-  return parallel.replicate(images, devices)
-
-
-def make_sampler(config: ConfigDict, source: Source) -> PKSampler:
-  """The batches of a config.
-
-  Raises:
-    UserError: they don't fit the data.
-  """
-  return pk_sampler(
-    source.labels,
-    identities=config.batch.identities,
-    images=config.batch.images,
-    seed=config.seed,
-    groups=source.groups,
-    within=config.batch.within,
-    weights=config.batch.weights,
-  )
-
-
-def _describe_data(
-  config: ConfigDict, train: Source, evaluation: Source, schedule: Schedule
-) -> Iterator[str]:
-  for role, part, source in (
-    ("train", "train", train),
-    ("evaluate", "eval", evaluation),
-  ):
-    split = describe_part(config, part)
-    counts = identity_counts(source.labels)
-    yield (
-      f"{role}: {config.data.name} {split}: {counts.images:,} images of "
-      f"{counts.identities:,} identities, {counts.smallest} to "
-      f"{counts.largest} each (median {counts.median:g}); {counts.lone} with a "
-      "single image, which can't be an anchor"
-    )
-  common = set(train.label_names) & set(evaluation.label_names)
-  yield (
-    f"split: {len(common)} of {len(evaluation.label_names)} evaluated "
-    "identities were seen in training"
-  )
-  yield (
-    f"batch: {config.batch.identities} identities x {config.batch.images} "
-    f"images; {schedule.total} steps"
-  )
-
-
-def config_lines(config: ConfigDict) -> list[str]:
-  """`field = value` for every field."""
-
-  def walk(prefix: str, node: Any) -> Iterator[str]:
-    for name, value in node.items():
-      if hasattr(value, "items"):
-        yield from walk(f"{prefix}{name}.", value)
-      else:
-        yield f"{prefix}{name} = {value!r}"
-
-  return list(walk("", config.to_dict()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax
@@ -56,14 +56,35 @@ def create_state(
     averaged: whether the state has averaged weights.
     memory_shape: embeddings that are remembered, and their dimension.
   """
+  create = state_maker(
+    model,
+    optimizer,
+    image_shape=image_shape,
+    averaged=averaged,
+    memory_shape=memory_shape,
+  )
+  return create(key, dict(loss_parameters or {}))
 
-  def create(key: jax.Array) -> TrainState:
+
+def state_maker(
+  model: nn.Module,
+  optimizer: optax.GradientTransformation,
+  *,
+  image_shape: tuple[int, int, int],
+  averaged: bool = False,
+  memory_shape: tuple[int, int] = (0, 0),
+) -> Callable[[jax.Array, dict[str, float]], TrainState]:
+  """`(key, loss_parameters) -> state`, as `create_state`; compiles once."""
+
+  @jax.jit
+  def create(
+    key: jax.Array, loss_parameters: dict[str, jax.Array]
+  ) -> TrainState:
     images = jnp.zeros((1, *image_shape))
     variables = model.init(key, images, train=False)
     params = variables["params"]
     if loss_parameters:
-      learned = {name: jnp.float32(x) for name, x in loss_parameters.items()}
-      params = {**params, LOSS: learned}
+      params = {**params, LOSS: loss_parameters}
     batch_stats = variables.get("batch_stats", {})
     start = {"params": params, "batch_stats": batch_stats}
     return TrainState.create(
@@ -75,7 +96,11 @@ def create_state(
       tx=optimizer,
     )
 
-  return jax.jit(create)(key)
+  def make(key: jax.Array, loss_parameters: dict[str, float]) -> TrainState:
+    learned = {name: jnp.float32(x) for name, x in loss_parameters.items()}
+    return create(key, learned)
+
+  return make
 
 
 def with_average(state: TrainState, decay: float) -> TrainState:

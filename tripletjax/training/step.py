@@ -35,8 +35,10 @@ from tripletjax.training.state import (
 )
 
 LossFn = Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
+OptimizerFn = Callable[..., optax.GradientTransformation]
 AugmentFn = Callable[[jax.Array, jax.Array], jax.Array]
 Batch = Mapping[str, jax.Array]
+NumbersTree = Mapping[str, Mapping[str, jax.Array]]
 
 
 def make_train_step(
@@ -48,13 +50,14 @@ def make_train_step(
   ema: float = 0.0,
   memory_start: int = 0,
   skip_nonfinite: bool = False,
+  optimizer_fn: OptimizerFn | None = None,
 ) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
   """The step of one device, to be run on all devices of `axis_name`.
 
   Args:
-    loss_fn: `(embeddings, labels, ids=, margin=, key=, axis_name=, step=)` to
+    loss_fn: `(embeddings, labels, ids=, key=, axis_name=, step=, margin=)` to
       the loss of the global batch and its statistics; also the keywords that
-      the state learns for it.
+      the state learns for it, and all of `numbers["loss"]`.
     augment_fn: `(images, keys)` to images.
     axis_name: the axis of devices.
     chunk: images that a device augments and embeds at once, a divisor of its
@@ -64,17 +67,20 @@ def make_train_step(
       that has one; before, it is filled.
     skip_nonfinite: a step whose loss or gradient isn't finite changes nothing
       but its number.
+    optimizer_fn: `(learning_rate=, weight_decay=)`, which are
+      `numbers["optimizer"]`, to an optimizer with the state's kind of state;
+      None takes the state's own.
 
   Returns:
-    `(state, batch, key, margin) -> (state, metrics)`: `batch` holds this
+    `(state, batch, key, numbers) -> (state, metrics)`: `batch` holds this
     device's `image` (uint8 `[b, H, W, C]`), `label` and `id` (int32 `[b]`);
     or, in place of `image`, all images of the set as `table` and which ones as
-    `row` (see `network_input`). `key` is the run's base key; `margin` a scalar.
-    Nothing is recompiled when the margin changes.
+    `row` (see `network_input`). `key` is the run's base key; `numbers` are
+    scalars (`numbers.py`). Nothing is recompiled when they change.
   """
 
   def train_step(
-    state: TrainState, batch: Batch, key: jax.Array, margin: jax.Array
+    state: TrainState, batch: Batch, key: jax.Array, numbers: NumbersTree
   ) -> tuple[TrainState, dict[str, jax.Array]]:
     augment_key, miner_key = step_keys(key, state.step)
 
@@ -94,10 +100,10 @@ def make_train_step(
         embeddings,
         batch["label"],
         ids=batch["id"],
-        margin=margin,
         key=miner_key,
         axis_name=axis_name,
         step=state.step,
+        **numbers["loss"],
         **references,
         **params.get(LOSS, {}),
       )
@@ -118,13 +124,26 @@ def make_train_step(
     if state.memory:
       metrics["memory/filled"] = state.memory.filled
       state = state.replace(memory=remember(state.memory, remembered))
-    state = state.apply_gradients(grads=gradients, batch_stats=batch_stats)
+    state = _updated(
+      state,
+      optimizer_fn(**numbers["optimizer"]) if optimizer_fn else state.tx,
+      grads=gradients,
+      batch_stats=batch_stats,
+    )
     state = with_average(state, ema)
     if skip_nonfinite:
       state = _where_finite(metrics, state, before)
     return state, metrics
 
   return train_step
+
+
+def _updated(
+  state: TrainState, optimizer: optax.GradientTransformation, **changes: Any
+) -> TrainState:
+  """The state after one update by an optimizer, which it doesn't keep."""
+  updated = state.replace(tx=optimizer).apply_gradients(**changes)
+  return updated.replace(tx=state.tx)
 
 
 def _where_finite(

@@ -32,7 +32,11 @@ class Stopwatch:
     start = time.perf_counter()
     with jax.profiler.TraceAnnotation(part):
       yield
-    self._lap[part] += time.perf_counter() - start
+    self.add(part, time.perf_counter() - start)
+
+  def add(self, part: str, seconds: float) -> None:
+    """Adds seconds that were measured elsewhere."""
+    self._lap[part] += seconds
 
   def lap(self) -> dict[str, float]:
     """Seconds of each part since the last call."""
