@@ -15,7 +15,7 @@ from scipy import stats
 from tests.report.fake_sweeps import HEAD, make_sweep, score
 from tripletjax.errors import UserError
 from tripletjax.report.page import write_report
-from tripletjax.report.page.differences import unbeaten
+from tripletjax.report.page.differences import arm_seconds, unbeaten
 from tripletjax.report.page.pictures import chosen_runs, run_pictures
 from tripletjax.report.page.svg import ticks
 from tripletjax.report.sweep_curves import mean_curve, read_curves
@@ -184,7 +184,7 @@ def test_other_sweeps_are_beside_it(folder, tmp_path):
   assert "Base configs: 1 fields differ" in part
   assert "seed: 0 -&gt; 7" in part
   assert part.count("+0.000 ±") == 3
-  assert "miner=random,<wbr>margin=0.5" in part
+  assert "miner=random,<wbr>margin=0.5</td>" in part
 
 
 def test_tables_for_a_text(folder):
@@ -247,6 +247,13 @@ def test_pictures_are_of_the_best_and_the_worst_run(tmp_path):
   links = run_pictures(sweep, find(sweep), 1000)
   assert "base64" not in links
   assert links.count("/pictures/embedding.png") == 2
+
+
+def test_cost_is_that_of_the_steps(folder):
+  seconds = arm_seconds(read_sweep(folder))
+  # 150 steps of 0.05 s, whatever the clock of the whole run said.
+  assert seconds == pytest.approx(dict.fromkeys(seconds, 7.5))
+  assert len(seconds) == 6
 
 
 def test_what_nothing_beats():

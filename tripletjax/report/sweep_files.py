@@ -32,7 +32,8 @@ class Cell(NamedTuple):
     config: the complete one.
     state: one of STATES; reason and tail say why it isn't done.
     numbers: metric -> value on the evaluation split; empty until it's done.
-    cost: column of costs.csv -> number.
+    cost: column of costs.csv -> number; and "training", the seconds of its
+      steps without compiling them, evaluation and the like.
     folder: of its run, which may not be there.
   """
 
@@ -179,9 +180,18 @@ def _read_cell(
     reason=str(status.get("reason") or ""),
     tail=tuple(map(str, status.get("tail") or ())),
     numbers=numbers,
-    cost=_numbers(costs.get(name, {}), {"cell", "arm", "way"}),
+    cost=_costs(costs.get(name, {}), results.get(name, {})),
     folder=own,
   )
+
+
+def _costs(
+  row: Mapping[str, str], result: Mapping[str, str]
+) -> dict[str, float]:
+  costs = _numbers(row, {"cell", "arm", "way"})
+  if "seconds_per_step" in costs and result.get("steps"):
+    costs["training"] = costs["seconds_per_step"] * _number(result["steps"])
+  return costs
 
 
 def _read_json(path: pathlib.Path, kind: type) -> Any:

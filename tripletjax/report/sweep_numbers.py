@@ -112,10 +112,10 @@ def conclude(sweep: Sweep, found: Found) -> str:
     if paired.t_holm <= LEVEL
   ]
   if len(found.paired) > 1:
+    counted = f"{sum(sure)} are above and {len(sure) - sum(sure)} below"
     said.append(
-      f"Of {len(found.paired)} arms {sum(sure)} are above and "
-      f"{len(sure) - sum(sure)} below the baseline for sure (p at most "
-      f"{LEVEL} after Holm)."
+      f"Of {arms(found)} {counted if sure else 'none is surely above or below'}"
+      f" the baseline (p at most {LEVEL} after Holm)."
     )
   unfinished = sum(cell.state != DONE for cell in sweep.cells)
   if unfinished:

@@ -31,7 +31,7 @@ def write_tables(sweep: Sweep, found: Found) -> list[pathlib.Path]:
   """Writes table.md and table.tex into the sweep's folder."""
   means = [_mean_row(sweep, found, arm) for arm in found.means]
   paired = [_paired_row(arm, each) for arm, each in found.paired.items()]
-  mean_head = ("arm", f"{found.metric}, mean ± 95 % interval (runs)", "")
+  mean_head = ("arm", f"{found.metric}, mean ± 95 % interval (runs)", "note")
   base = f"Differences in {found.metric} to {sweep.baseline}: paired, 95 % "
   base += f"intervals; p after Holm's correction over {arms(found)}."
   said = conclude(sweep, found)
@@ -81,8 +81,7 @@ def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
   ]
   widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
   lines = [
-    "| " + " | ".join(map(str.ljust, row, widths)).rstrip() + " |"
-    for row in cells
+    "| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in cells
   ]
   rule = "| " + " | ".join("-" * max(width, 3) for width in widths) + " |"
   return "\n".join([lines[0], rule, *lines[1:]])

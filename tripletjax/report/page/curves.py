@@ -11,7 +11,13 @@ import numpy as np
 
 from tripletjax.report.page import svg
 from tripletjax.report.page.heat import arm_axes, split_axes
-from tripletjax.report.page.html import axes_data, details, esc, paragraph
+from tripletjax.report.page.html import (
+  axes_data,
+  breakable,
+  details,
+  esc,
+  paragraph,
+)
 from tripletjax.report.sweep_curves import (
   ALL_POINTS,
   POINTS,
@@ -168,7 +174,7 @@ def _frame(curves: Mapping[str, _Curves]) -> svg.Frame:
   """One frame for all panels, so that they compare."""
   means = [own.mean for own in curves.values() if own.mean is not None]
   others = [curve for own in curves.values() for curve in own.others]
-  values = np.concatenate([curve.mean for curve in means or others])
+  values = np.concatenate([x for c in means or others for x in c[1:]])
   values = values[np.isfinite(values)]
   # What diverged would flatten all others.
   ends = np.percentile(values, (0.5, 99.5)) if len(values) else np.zeros(2)
@@ -269,5 +275,5 @@ def _bar(frame: svg.Frame, edges: np.ndarray, share: float) -> str:
 
 
 def _figure(title: str, axes: Mapping[str, str], inner: str) -> str:
-  caption = f"<figcaption>{esc(title)}</figcaption>" if title else ""
+  caption = f"<figcaption>{breakable(title)}</figcaption>" if title else ""
   return f"<figure{axes_data(axes)}>{caption}{inner}</figure>\n"

@@ -33,7 +33,7 @@ def results_table(
 ) -> str:
   """Every arm: its mean by the metric, other metrics, cost, runs."""
   costs = arm_seconds(sweep)
-  head = ["arm", *sweep.axes, found.metric, *others, "seconds a run"]
+  head = ["arm", *sweep.axes, found.metric, *others, "s of steps"]
   head += ["done", "not done"]
   rows = []
   axes = arm_axes(sweep)
@@ -118,7 +118,7 @@ def cost_plot(sweep: Sweep, found: Found) -> str:
     for _, m in points.values()
     for s in (-1, 1)
   ]
-  frame = svg.Frame(x, svg.padded(heights), 480, 280, wide)
+  frame = svg.Frame(x, svg.padded(heights), 400, 250, wide)
   colored = split_axes(sweep)[0]
   labels = list(sweep.labels.get(colored, ()))
   best = unbeaten(
@@ -126,7 +126,7 @@ def cost_plot(sweep: Sweep, found: Found) -> str:
     less_is_better=found.less_is_better,
   )
   axes = arm_axes(sweep)
-  parts = [svg.axes(frame, "seconds a run", found.metric)]
+  parts = [svg.axes(frame, "s of steps", found.metric)]
   for arm, (cost, mean) in points.items():
     label = axes[arm].get(colored, "")
     kind = svg.color(labels.index(label) if label in labels else 0)
@@ -145,8 +145,8 @@ def cost_plot(sweep: Sweep, found: Found) -> str:
   plot = svg.figure(frame, parts, f"seconds a run against {found.metric}")
   return (
     paragraph(
-      "Mean seconds of training of a run, on the machine of the sweep, and the "
-      "mean of the metric with its 95 % interval."
+      "Seconds of a run's steps on the sweep's machine, without compiling and "
+      "evaluating, and the metric: means, with its 95 % interval."
     )
     + f'<ul class="key"><li>{esc(colored)}:</li>{key}</ul>\n'
     + f'<figure class="wide">{plot}</figure>\n'
@@ -170,10 +170,10 @@ def unbeaten(
 
 
 def arm_seconds(sweep: Sweep) -> dict[str, float]:
-  """Arm -> mean seconds of training of its finished cells."""
+  """Arm -> mean seconds of the steps of its finished cells."""
   found = {}
   for arm, cells in sweep.arms.items():
-    seconds = [c.cost["seconds"] for c in cells if "seconds" in c.cost]
+    seconds = [c.cost["training"] for c in cells if "training" in c.cost]
     finite = [value for value in seconds if math.isfinite(value)]
     if finite:
       found[arm] = float(np.mean(finite))

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Mapping
 
-from tripletjax.report.page.html import axes_data, esc
+from tripletjax.report.page.html import axes_data, breakable, esc
 from tripletjax.report.sweep_files import DONE, Sweep
 from tripletjax.report.sweep_numbers import Found, number
 
@@ -80,7 +80,7 @@ def _map(
     ]
     body.append(
       f"<tr{axes_data({rows: label, **fixed})}>"
-      f'<th scope="row">{esc(label)}</th>{"".join(entries)}</tr>\n'
+      f'<th scope="row">{breakable(label)}</th>{"".join(entries)}</tr>\n'
     )
   caption = f"<caption>{esc(title)}</caption>" if title else ""
   return (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import quote
@@ -37,6 +38,11 @@ def esc(text: object) -> str:
   return html.escape(printable(str(text)), quote=True)
 
 
+def breakable(name: str) -> str:
+  """A name as HTML that may break behind a comma or an underscore."""
+  return re.sub("([,_])", r"\1<wbr>", esc(name))
+
+
 def link(path: str, said: str) -> str:
   """A link to a file beside the page; odd letters of its path are quoted."""
   return link_round(path, esc(said))
@@ -61,7 +67,7 @@ def word(text: object, kind: str = "") -> Entry:
 
 def arm_word(arm: str, after: str = "") -> Entry:
   """An entry of an arm's or a cell's name, which may break at its commas."""
-  return Entry(esc(arm).replace(",", ",<wbr>") + after, arm, "arm")
+  return Entry(breakable(arm) + after, arm, "arm")
 
 
 def num(value: float, shown: str, kind: str = "num") -> Entry:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 import io
 import math
+import multiprocessing
+import os
 import pathlib
+from concurrent.futures import ProcessPoolExecutor
 
 from PIL import Image
 
@@ -23,6 +26,7 @@ from tripletjax.report.sweep_files import DONE, Cell, Sweep
 from tripletjax.report.sweep_numbers import Found
 
 ARMS = 24  # at most: the best and the worst of them, and the baseline
+_FEW = 3  # runs a process: for fewer its start isn't worth it
 _WIDE = 420  # pixels of a thumbnail
 NAMES = ("embedding.png", "neighbours.png", "triplets.png")
 
@@ -57,15 +61,31 @@ def draw_runs(cells: list[Cell]) -> list[str]:
   Returns:
     a line for each run that couldn't be drawn.
   """
-  problems = []
-  for cell in cells:
-    if not _stale(cell.folder):
-      continue
-    try:
-      draw_pictures(cell.folder)
-    except (UserError, OSError) as error:
-      problems.append(str(error))
-  return problems
+  folders = [cell.folder for cell in cells if _stale(cell.folder)]
+  workers = min(_cores(), len(folders) // _FEW)
+  if workers < 2:
+    said = [_draw(folder) for folder in folders]
+  else:
+    # Not forked: the parent may have threads.
+    with ProcessPoolExecutor(
+      workers, mp_context=multiprocessing.get_context("spawn")
+    ) as pool:
+      said = list(pool.map(_draw, folders))
+  return [problem for problem in said if problem]
+
+
+def _cores() -> int:
+  if hasattr(os, "sched_getaffinity"):
+    return len(os.sched_getaffinity(0))
+  return os.cpu_count() or 1
+
+
+def _draw(folder: pathlib.Path) -> str:
+  try:
+    draw_pictures(folder)
+  except (UserError, OSError) as error:
+    return str(error)
+  return ""
 
 
 def run_pictures(sweep: Sweep, found: Found, room: int) -> str:
