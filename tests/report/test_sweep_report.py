@@ -14,7 +14,7 @@ from scipy import stats
 
 from tests.report.fake_sweeps import HEAD, make_sweep, score
 from tripletjax.errors import UserError
-from tripletjax.report.page import write_report
+from tripletjax.report.page import index, write_report
 from tripletjax.report.page.differences import arm_seconds, unbeaten
 from tripletjax.report.page.pictures import chosen_runs, run_pictures
 from tripletjax.report.page.svg import ticks
@@ -174,6 +174,16 @@ def test_the_page_loads_nothing_and_is_small(folder):
     assert (folder / name).is_file(), link
 
 
+def test_a_page_that_would_be_too_large_goes_without(folder, monkeypatch):
+  whole = page_of(folder)
+  limit = len(whole) * 2 // 3
+  monkeypatch.setattr(index, "LARGEST", limit)
+  page = page_of(folder)
+  assert len(page) < len(whole)
+  assert "Left out: with it this page would be larger than 5 MB." in page
+  assert "has the best map@r" in page
+
+
 def test_other_sweeps_are_beside_it(folder, tmp_path):
   make_sweep(tmp_path / "other", margins=("0.2", "0.5"), arrays=False)
   path = tmp_path / "other" / "sweep.json"
@@ -212,6 +222,17 @@ def test_curves_are_means_over_runs(folder):
   np.testing.assert_allclose(curve.low, values.min(axis=0))
   np.testing.assert_allclose(curve.high, values.max(axis=0))
   assert mean_curve(own, "nothing") is None
+
+
+def test_more_labels_than_colors_have_a_panel_each(tmp_path):
+  miners = [f"miner_{i}" for i in range(8)] + ["semi_hard"]
+  make_sweep(tmp_path / "s", miners=miners, margins=("0.2",), arrays=False)
+  page = page_of(tmp_path / "s")
+  part = page[page.index("training loss") :]
+  part = part[: part.index("</details>")]
+  assert part.count("<figure") == 9
+  # The baseline is dashed in all panels but its own.
+  assert part.count('class="line base"') == 8
 
 
 def test_long_curves_are_binned():

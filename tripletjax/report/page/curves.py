@@ -68,7 +68,8 @@ def learning_curves(sweep: Sweep, runs: Mapping[str, Runs]) -> str:
     f'<li><span class="swatch {svg.color(i)}"></span>{esc(label)}</li>'
     for i, label in enumerate(labels)
   )
-  shown = f'<ul class="key"><li>{esc(colored)}:</li>{key}' if colored else ""
+  shown = '<ul class="key">' + (f"<li>{esc(colored)}:</li>" if colored else "")
+  shown += key
   shown += '<li><span class="swatch base"></span>baseline</li></ul>\n'
   parts = [
     paragraph(
@@ -105,9 +106,14 @@ def points_of(runs: Mapping[str, Runs]) -> int:
 def _panels(sweep: Sweep) -> tuple[list[_Panel], str]:
   """A panel for each combination of all axes but the one with the colours."""
   rows, columns, others = split_axes(sweep)
-  # A margin, say, is coloured; a single axis is, too, and fills one panel.
+  # A margin, say, is coloured; a single axis is, too, and fills one panel;
+  # more labels than colours are not.
   colored = columns or rows
-  apart = [axis for axis in (rows, *others) if axis and axis != colored]
+  if len(sweep.labels.get(colored, ())) > svg.COLORS:
+    apart, colored = [rows, columns, *others], ""  # a panel each
+  else:
+    apart = [rows, *others]
+  apart = [axis for axis in apart if axis and axis != colored]
   panels = []
   for chosen in itertools.product(*(sweep.labels[axis] for axis in apart)):
     fixed = dict(zip(apart, chosen, strict=True))

@@ -121,6 +121,7 @@ def cost_plot(sweep: Sweep, found: Found) -> str:
   frame = svg.Frame(x, svg.padded(heights), 400, 250, wide)
   colored = split_axes(sweep)[0]
   labels = list(sweep.labels.get(colored, ()))
+  labels = labels if len(labels) <= svg.COLORS else []
   best = unbeaten(
     {arm: (cost, mean.mean) for arm, (cost, mean) in points.items()},
     less_is_better=found.less_is_better,
@@ -148,7 +149,7 @@ def cost_plot(sweep: Sweep, found: Found) -> str:
       "Seconds of a run's steps on the sweep's machine, without compiling and "
       "evaluating, and the metric: means, with its 95 % interval."
     )
-    + f'<ul class="key"><li>{esc(colored)}:</li>{key}</ul>\n'
+    + (f'<ul class="key"><li>{esc(colored)}:</li>{key}</ul>\n' if key else "")
     + f'<figure class="wide">{plot}</figure>\n'
     + paragraph("No arm is both cheaper and better than these:")
     + f"<ul>{listed}</ul>\n"

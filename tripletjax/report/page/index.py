@@ -34,6 +34,9 @@ from tripletjax.report.sweep_tables import write_tables
 
 LARGEST = 4_700_000  # bytes of a page, but for its style and script
 PICTURES = 2_400_000  # of these for pictures, at most
+# What a page that would be larger goes without, first to last.
+_OPTIONAL = ("gaps", "shares", "curves", "configs-and-versions")
+_TOO_LARGE = "Left out: with it this page would be larger than 5 MB."
 SHOWN = ("recall@1", "map@r", "accuracy")  # beside the sweep's own metric
 
 
@@ -106,6 +109,11 @@ def build_page(
     "configs-and-versions": ("Configs and versions", cells.configs(sweep)),
   }  # fmt: skip
   size = sum(len(inner.encode()) for _, inner in parts.values())
+  for name in _OPTIONAL:
+    title, inner = parts[name]
+    if size > LARGEST and inner:
+      size -= len(inner.encode())
+      parts[name] = (title, paragraph(_TOO_LARGE, "warn"))
   images = run_pictures(sweep, found, min(PICTURES, max(LARGEST - size, 0)))
   parts["runs"] = ("Runs in pictures", images)
   for name in ("all-cells", "configs-and-versions"):
