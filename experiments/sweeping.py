@@ -19,6 +19,7 @@ from tripletjax.sweeps.folder import open_sweep, read_sweep
 from tripletjax.sweeps.groups import Options, run_group
 from tripletjax.sweeps.jobs import read_options
 from tripletjax.sweeps.reading import read_status
+from tripletjax.sweeps.table import live_table
 from tripletjax.training.run_folder import new_run
 from tripletjax.training.signals import STOPPED
 
@@ -57,9 +58,9 @@ def run_sweep(
   print(f"{len(cells)} cells in {max(c.group for c in cells) + 1} groups")
   print(f"sweep: {folder}", flush=True)
   settings = read_options(orders["launcher_options"])
-  code = conduct(
-    held, Orders(options, **{**orders, "launcher_options": settings})
-  )
+  given = Orders(options, **{**orders, "launcher_options": settings})
+  with live_table(held) as say:
+    code = conduct(held, given, say=say)
   states = {cell.name: read_status(folder, cell.name) for cell in cells}
   for cell, status in states.items():
     if status.reason:

@@ -199,9 +199,7 @@ def restore_network(
         path,
         args=ocp.args.PyTreeRestore(
           wanted,
-          restore_args=jax.tree.map(
-            lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted
-          ),
+          restore_args=_as_numpy(wanted),
           partial_restore=True,
         ),
       )
@@ -216,16 +214,16 @@ def restore_arrays(directory: Path) -> tuple[int, dict[str, np.ndarray]]:
   found: dict[str, np.ndarray] = {}
   with contextlib.closing(ocp.PyTreeCheckpointHandler()) as reader:
     for path in (directory / str(step)).absolute().glob("*/_METADATA"):
-      kinds = jax.tree.map(
-        lambda _: ocp.RestoreArgs(restore_type=np.ndarray),
-        reader.metadata(path.parent).tree,
-      )
+      kinds = _as_numpy(reader.metadata(path.parent).tree)
       args = ocp.args.PyTreeRestore(restore_args=kinds)
-      for keys, leaf in jax.tree_util.tree_leaves_with_path(
-        reader.restore(path.parent, args=args)
-      ):
+      tree = reader.restore(path.parent, args=args)
+      for keys, leaf in jax.tree_util.tree_leaves_with_path(tree):
         found[path.parent.name + jax.tree_util.keystr(keys)] = leaf
   return step, found
+
+
+def _as_numpy(tree: Any) -> Any:
+  return jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
 
 
 def _best_step(path: Path) -> int:
@@ -240,8 +238,8 @@ def _write_manifests(directory: Path) -> None:
 
 
 def _remove_partial(directory: Path) -> None:
-  for folder in directory.glob(_PARTIAL):
-    shutil.rmtree(folder, ignore_errors=True)
+  for path in directory.glob(_PARTIAL):
+    shutil.rmtree(path, ignore_errors=True)
 
 
 @contextlib.contextmanager

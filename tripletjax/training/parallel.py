@@ -19,6 +19,8 @@ from jax.sharding import PartitionSpec as P
 from tripletjax.errors import UserError
 
 AXIS = "devices"
+# Of devices that don't share a batch, but have members of their own.
+SEATS = "seats"
 
 Devices = Sequence[jax.Device]
 
@@ -102,7 +104,9 @@ def members_parallel(
       states, batches, keys, numbers
     )
 
-  return jax.pmap(members, devices=devices, donate_argnums=(0,))
+  return jax.pmap(
+    members, axis_name=SEATS, devices=devices, donate_argnums=(0,)
+  )
 
 
 def _pmap(
@@ -163,12 +167,12 @@ BACKENDS: Mapping[str, Callable[..., Callable[..., Any]]] = {
 }
 
 
-def device_mesh(devices: Devices) -> Mesh:
-  """The devices in a row, along `AXIS`."""
-  return Mesh(np.asarray(devices), (AXIS,), axis_types=(AxisType.Auto,))
+def device_mesh(devices: Devices, *, axis: str = AXIS) -> Mesh:
+  """The devices in a row, along an axis."""
+  return Mesh(np.asarray(devices), (axis,), axis_types=(AxisType.Auto,))
 
 
-def replicate(tree: Any, devices: Devices) -> Any:
+def replicate(tree: Any, devices: Devices, *, axis: str = AXIS) -> Any:
   """Copies of all arrays on every device."""
   # Laid out as pmap lays out its results: flax's `replicate` names the axis
   # otherwise, so that the step would be compiled twice, for its first call and
@@ -177,14 +181,15 @@ def replicate(tree: Any, devices: Devices) -> Any:
 
   def copy(x: jax.Array) -> jax.Array:
     host = np.asarray(x)
-    return place(np.broadcast_to(host, (count, *host.shape)), devices)
+    copies = np.broadcast_to(host, (count, *host.shape))
+    return place(copies, devices, axis=axis)
 
   return jax.tree.map(copy, tree)
 
 
-def place(tree: Any, devices: Devices) -> Any:
+def place(tree: Any, devices: Devices, *, axis: str = AXIS) -> Any:
   """Host arrays `[d, ...]`, of this process's d devices, as `[D, ...]`."""
-  sharding = NamedSharding(device_mesh(devices), P(AXIS))
+  sharding = NamedSharding(device_mesh(devices, axis=axis), P(axis))
   if len(here(devices)) == len(devices):
     return jax.device_put(tree, sharding)
   return jax.tree.map(

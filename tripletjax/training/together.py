@@ -139,7 +139,9 @@ class Members:
     )
     self._table = None
     if run.table is not None:
-      self._table = parallel.replicate(parallel.first(run.table), self._devices)
+      self._table = parallel.replicate(
+        parallel.first(run.table), self._devices, axis=parallel.SEATS
+      )
     self._step = parallel.members_parallel(
       run.step, self._devices, shared=SHARED
     )
@@ -149,7 +151,9 @@ class Members:
     trees = [*trees, *[trees[0]] * self._fill]
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
     return parallel.place(
-      parallel.shard(stacked, len(self._devices)), self._devices
+      parallel.shard(stacked, len(self._devices)),
+      self._devices,
+      axis=parallel.SEATS,
     )
 
   def step(self, batches: Any) -> dict[str, jax.Array]:
