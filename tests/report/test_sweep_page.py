@@ -1,5 +1,6 @@
 """The page of a sweep, in a real browser."""
 
+import csv
 import functools
 import html
 import html.parser
@@ -7,6 +8,8 @@ import json
 import re
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -315,3 +318,42 @@ def test_the_page_stays_small_and_clean_when_the_sweep_is_large(tmp_path):
   dom, console = browse(page.as_uri())
   assert console == []
   assert len(visible(dom, "cells")) == 180
+
+
+@pytest.mark.slow
+def test_a_real_sweep_has_a_page(tmp_path):
+  root = Path(__file__).parents[2]
+  sweep = tmp_path / "sweep"
+  for module, *flags in (
+    (
+      "sweep",
+      "--sweep=configs/sweeps/margin_by_miner.py:smoke",
+      f"--data_dir={tmp_path / 'data'}",
+    ),
+    ("report",),
+  ):
+    result = subprocess.run(
+      [
+        sys.executable,
+        "-m",
+        f"experiments.{module}",
+        f"--workdir={sweep}",
+        *flags,
+      ],
+      capture_output=True,
+      text=True,
+      cwd=root,
+      timeout=500,
+    )
+    assert result.returncode == 0, result.stderr
+  dom, console = browse((sweep / "index.html").as_uri())
+  assert console == []
+  rows = visible(dom, "cells")
+  assert [row[4] for row in rows] == ["done"] * 4
+  # What the page shows is what the table has.
+  with (sweep / "results.csv").open(newline="") as file:
+    written = [float(row["map@r"]) for row in csv.DictReader(file)]
+  assert [row[5] for row in rows] == [f"{value:.3f}" for value in written]
+  # Two runs of each arm, three pictures of each.
+  assert dom.count("data:image/webp") == 2 * 2 * 3
+  assert "On the test split" in dom

@@ -66,6 +66,10 @@ def test_the_conclusion_has_the_numbers(folder):
   assert f"{paired.difference.mean:.3f} above the baseline" in said
   assert f"p = {paired.t_holm:.3f} after Holm over 5 arms" in said
   assert ("not settled" in said) == (paired.t_holm > 0.05)
+  # The made-up test has the same numbers; one arm, so no correction.
+  half = f"{paired.difference.half:.3f}"
+  assert f"margin=0.1 is +{paired.difference.mean:.3f} ± {half} from" in said
+  assert f"(paired t p = {paired.t_p:.3f})" in said
 
 
 def test_less_is_better_turns_the_order(folder):
@@ -293,6 +297,8 @@ def test_ticks_are_round():
   [
     ("cells.json", "{", "cells.json: expected JSON"),
     ("cells.json", "{}", "cells.json: expected a JSON list, got dict"),
+    ("cells.json", '[{"cell": "../x"}]', "name that can be a folder's"),
+    ("cells.json", '[{"cell": "x"}]', "got KeyError: 'values'"),
     ("sweep.json", "{}", "expected sweep.json, cells.json and tables"),
     ("results.csv", "a,b\n1,2\n", 'results.csv: expected a column "cell"'),
   ],

@@ -146,7 +146,7 @@ def read_sweep(folder: pathlib.Path) -> Sweep:
   except (KeyError, TypeError, AttributeError) as error:
     raise UserError(
       f"{folder}: expected sweep.json, cells.json and tables as a sweep writes "
-      f"them, got none of {error}"
+      f"them, got {type(error).__name__}: {error}"
     ) from error
 
 
@@ -158,6 +158,11 @@ def _read_cell(
   replicates: tuple[str, ...],
 ) -> Cell:
   name = str(entry["cell"])
+  if name in ("", ".", "..") or set(name) & set("/\\\0"):
+    raise UserError(
+      f"{folder / 'cells.json'}: expected a cell's name that can be a "
+      f"folder's, got {name!r}"
+    )
   own = folder / "cells" / name
   path = own / "status.json"
   status = _read_json(path, dict) if path.exists() else {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from tripletjax.report.sweep_files import DONE, Sweep
@@ -117,6 +117,7 @@ def conclude(sweep: Sweep, found: Found) -> str:
       f"Of {arms(found)} {counted if sure else 'none is surely above or below'}"
       f" the baseline (p at most {LEVEL} after Holm)."
     )
+  said += [*_tested(sweep)]
   unfinished = sum(cell.state != DONE for cell in sweep.cells)
   if unfinished:
     said.append(
@@ -124,6 +125,19 @@ def conclude(sweep: Sweep, found: Found) -> str:
       "this may change."
     )
   return " ".join(said)
+
+
+def _tested(sweep: Sweep) -> Iterator[str]:
+  """The same arm's difference on the test split, if it was measured."""
+  tested = find_test(sweep)
+  for arm, paired in tested.paired.items():
+    value = paired.difference
+    if value.n > 1:
+      yield (
+        f"On the test split {arm} is {signed(value.mean)} ± "
+        f"{number(value.half)} from the baseline (paired t p "
+        f"{p_value(paired.t_p)})."
+      )
 
 
 def _against(arm: str, found: Found, word: str) -> str:
