@@ -148,3 +148,16 @@ def test_statistics_of_precomputed_distances_know_no_embeddings():
   }
   for name, value in found.items():
     np.testing.assert_allclose(value, of_embeddings[name], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+  ("spread", "collapsed"), [(0.04, True), (0.06, False), (1.0, False)]
+)
+def test_collapsed_is_a_mean_near_the_smallest_distance(spread, collapsed):
+  # Four points on a line, a step apart: of the squared distances 1, 4, 9 of the
+  # six pairs the smallest is 1 and the mean (3 * 1 + 2 * 4 + 9) / 6 = 10 / 3.
+  labels = np.array([0, 0, 1, 1], np.int32)
+  step = np.sqrt(spread * MARGIN / (10 / 3 - 1))
+  points = np.arange(4, dtype=np.float32)[:, None] * np.float32(step)
+  _, found = evaluate(points, labels, miner="all")
+  assert found["collapsed"] == collapsed

@@ -129,7 +129,6 @@ def _nothing(ring: Ring, margin: jax.Array) -> RowStatistics:
     distance_ap=zeros,
     distance_an=zeros,
     nearest=infinite,
-    farthest=-infinite,
     hard=zeros,
     semi_hard=zeros,
     gaps=jnp.zeros((*zeros.shape, bins), margin.dtype),
@@ -153,5 +152,4 @@ def _over_positives(one: RowStatistics, two: RowStatistics) -> RowStatistics:
 def _added(one: RowStatistics, two: RowStatistics) -> RowStatistics:
   return jax.tree.map(jnp.add, one, two)._replace(
     nearest=jnp.minimum(one.nearest, two.nearest),
-    farthest=jnp.maximum(one.farthest, two.farthest),
   )
