@@ -7,6 +7,7 @@ python -m experiments.benchmark --suite=input
 python -m experiments.benchmark --suite=evaluation --sizes=6000x10,10x1000
 python -m experiments.benchmark --suite=scaling --only=all,semi_hard
 python -m experiments.benchmark --suite=caching --only=convnet,resnet,faces
+python -m experiments.benchmark --suite=sweep --sizes=4,8 --only=convnet
 
 The losses take about 20 minutes on two cores, 5 with --nopeers, the input 5;
 nothing else should run there.
@@ -28,7 +29,7 @@ SIZES = flags.DEFINE_list(
   "sizes",
   [],
   "Identities x images, such as 32x8; of losses also 256, 1024, 1800, 4096 or "
-  "8192, which are measured when nothing is said.",
+  "8192, which are measured when nothing is said. Of sweep: numbers of cells.",
 )
 REPEATS = flags.DEFINE_integer(
   "repeats", 7, "Number of samples of which the median counts.", lower_bound=1
@@ -38,7 +39,7 @@ ONLY = flags.DEFINE_list(
   [],
   "Names of losses: miners of the triplet loss, or other losses. Of input: "
   "omniglot, faces, index. Of evaluation: map@r, recall@1, all scores, pairs. "
-  "Of caching: convnet, resnet, faces.",
+  "Of caching: convnet, resnet, faces. Of sweep: convnet, resnet, wide.",
 )
 EVERYTHING = flags.DEFINE_bool(
   "everything", False, "Every miner and loss, not only those with a limit."

@@ -100,6 +100,22 @@ def caching(options: Options) -> Outcome:
   return results, suite.caching_report(results)
 
 
+def sweep(options: Options) -> Outcome:
+  """The suite `sweep`: numbers, and their table."""
+  from configs.glyphs import get_config
+  from tripletjax.benchmark import sweep as suite
+  from tripletjax.benchmark.sweep_tables import sweep_report
+
+  results = suite.measure_sweep(
+    get_config(),
+    [suite.parse_members(text) for text in options.sizes] or suite.MEMBERS,
+    only=options.only,
+    repeats=options.repeats,
+    say=say,
+  )
+  return results, sweep_report(results)
+
+
 def say(line: str) -> None:
   """A line about what is being done."""
   print(line, file=sys.stderr, flush=True)
@@ -111,4 +127,5 @@ SUITES: Mapping[str, Callable[[Options], Outcome]] = {
   "evaluation": evaluation,
   "scaling": scaling,
   "caching": caching,
+  "sweep": sweep,
 }

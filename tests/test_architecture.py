@@ -60,6 +60,7 @@ ALLOWED = {
     "metrics",
     "data",
     "training",
+    "sweeps",
   },
   "training": {
     "errors",
@@ -105,6 +106,7 @@ OWNERS = {
   "sentence_transformers": {"benchmark", "peers"},
   "submitit": {"sweeps"},
   "ray": {"sweeps"},
+  "optuna": {"sweeps"},
   "absl": set(),
 }
 
