@@ -11,7 +11,6 @@ from tripletjax.errors import UserError
 from tripletjax.sweeps.cells import plan_cells
 from tripletjax.sweeps.conducting import (
   Orders,
-  conduct,
   describe_cells,
   estimate,
 )
@@ -19,6 +18,7 @@ from tripletjax.sweeps.folder import open_sweep, read_sweep
 from tripletjax.sweeps.groups import Options, run_group
 from tripletjax.sweeps.jobs import read_options
 from tripletjax.sweeps.reading import read_status
+from tripletjax.sweeps.search import Search, conductor
 from tripletjax.sweeps.table import live_table
 from tripletjax.training.run_folder import new_run
 from tripletjax.training.signals import STOPPED
@@ -32,6 +32,7 @@ def run_sweep(
   values: Mapping[str, Any],
   dry_run: bool,
   orders: Mapping[str, Any],
+  search: tuple[str, int, int] = ("", 0, 0),
 ) -> int:
   """Trains a sweep, or goes on with it; prints what came of it.
 
@@ -42,10 +43,12 @@ def run_sweep(
     values: of `Options`.
     dry_run: print what would be done.
     orders: of `Orders`.
+    search: of `Search`.
 
   Returns:
     The exit code.
   """
+  run = conductor(Search(*search))
   sweep, base = load_sweep(name, _pairs(overrides))
   cells = plan_cells(sweep, base)
   options = Options(**values)
@@ -60,7 +63,7 @@ def run_sweep(
   settings = read_options(orders["launcher_options"])
   given = Orders(options, **{**orders, "launcher_options": settings})
   with live_table(held) as say:
-    code = conduct(held, given, say=say)
+    code = run(held, given, say=say)
   states = {cell.name: read_status(folder, cell.name) for cell in cells}
   for cell, status in states.items():
     if status.reason:

@@ -11,7 +11,12 @@ from typing import NamedTuple
 
 from tripletjax.errors import UserError
 from tripletjax.sweeps.cells import Planned
-from tripletjax.sweeps.groups import Options, run_group, with_steps
+from tripletjax.sweeps.groups import (
+  Options,
+  cells_of,
+  run_group,
+  with_steps,
+)
 from tripletjax.sweeps.jobs import ChangedFn, How, Job
 from tripletjax.sweeps.launchers import launch
 from tripletjax.sweeps.reading import SweepFolder, read_status, write_status
@@ -65,40 +70,63 @@ def conduct(
   Raises:
     UserError: another process conducts this sweep, or the launcher can't run.
   """
-  with _held(sweep.path):
+  with held(sweep.path):
     if orders.retry_failed:
       retry_failed(sweep, say)
-    groups = unfinished(sweep)
-    code = 0
-    if groups:
-      codes = launch(
-        orders.launcher,
-        [_job(sweep, group, orders.options) for group in groups],
-        how=How(
-          at_once=orders.jobs,
-          folder=sweep.path / "logs" / orders.launcher,
-          run=_here(sweep, orders.options, say),
-          options=orders.launcher_options,
-        ),
-        changed=changed,
-      )
-      if STOPPED in codes.values():
-        code = STOPPED
-      else:
-        _note_lost(sweep, groups, codes)
-    write_results(sweep.path)
-    if code == STOPPED:
-      return code
+    if train_unfinished(sweep, orders, say=say, changed=changed):
+      return STOPPED
     measure_test(sweep, orders.options.data_dir, say=say)
   states = [read_status(sweep.path, cell.name).state for cell in sweep.cells]
   return int(any(state != "done" for state in states))
 
 
-def unfinished(sweep: SweepFolder) -> list[int]:
-  """Groups of which a cell is waiting, or died."""
+def train_unfinished(
+  sweep: SweepFolder,
+  orders: Orders,
+  *,
+  say: Say = print,
+  changed: ChangedFn = lambda name, state, exit_code: None,
+) -> bool:
+  """Trains the cells that haven't ended, of one arm if the options name it.
+
+  Args:
+    sweep: whose lock is held.
+    orders: how.
+    say: is given lines for people.
+    changed: is told as groups start and end.
+
+  Returns:
+    Whether a signal stopped it; the tables are written either way.
+
+  Raises:
+    UserError: the launcher can't run.
+  """
+  groups = unfinished(sweep, orders.options.arm)
+  stopped = False
+  if groups:
+    codes = launch(
+      orders.launcher,
+      [_job(sweep, group, orders.options) for group in groups],
+      how=How(
+        at_once=orders.jobs,
+        folder=sweep.path / "logs" / orders.launcher,
+        run=_here(sweep, orders.options, say),
+        options=orders.launcher_options,
+      ),
+      changed=changed,
+    )
+    stopped = STOPPED in codes.values()
+    if not stopped:
+      _note_lost(sweep, groups, codes, orders.options.arm)
+  write_results(sweep.path)
+  return stopped
+
+
+def unfinished(sweep: SweepFolder, arm: str = "") -> list[int]:
+  """Groups of which a cell is waiting, or died; a cell of the arm if given."""
   groups = {
     cell.group: None
-    for cell in sweep.cells
+    for cell in cells_of(sweep, arm)
     if read_status(sweep.path, cell.name).state in ("waiting", "running")
   }
   return list(groups)
@@ -179,6 +207,7 @@ def _job(sweep: SweepFolder, group: int, options: Options) -> Job:
     f"--group={group}",
     f"--way={options.way}",
     f"--members={options.members}",
+    *([f"--arm={options.arm}"] if options.arm else []),
   )
   return Job(
     f"group{group}", command, sweep.path / "logs" / f"group{group}.log"
@@ -203,10 +232,10 @@ def _here(
 
 
 def _note_lost(
-  sweep: SweepFolder, groups: Sequence[int], codes: dict[str, int]
+  sweep: SweepFolder, groups: Sequence[int], codes: dict[str, int], arm: str
 ) -> None:
   """Cells of a job that ended without saying so have failed."""
-  for cell in sweep.cells:
+  for cell in cells_of(sweep, arm):
     if cell.group not in groups:
       continue
     if read_status(sweep.path, cell.name).state not in ("waiting", "running"):
@@ -224,7 +253,8 @@ def _note_lost(
 
 
 @contextlib.contextmanager
-def _held(folder: Path) -> Iterator[None]:
+def held(folder: Path) -> Iterator[None]:
+  """Holds a sweep's lock; a `UserError` where another process does."""
   try:
     with locked(folder):
       yield

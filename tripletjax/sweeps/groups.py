@@ -27,7 +27,12 @@ from tripletjax.sweeps.reading import (
   read_status,
   write_status,
 )
-from tripletjax.sweeps.ways import kind_of, measure_ways, seconds_in_turn
+from tripletjax.sweeps.ways import (
+  faster,
+  kind_of,
+  measure_ways,
+  seconds_in_turn,
+)
 from tripletjax.training import parallel
 from tripletjax.training.loop import train_and_evaluate
 from tripletjax.training.setup import Run, prepare_run, run_of
@@ -47,12 +52,19 @@ class Options(NamedTuple):
     way: auto, together or in_turn, unless it was decided before.
     members: the most cells side by side.
     devices: to train on; all when None.
+    arm: only its cells, as a search asks for; all when "".
   """
 
   data_dir: Path
   way: str = AUTO
   members: int = 16
   devices: parallel.Devices | None = None
+  arm: str = ""
+
+
+def cells_of(sweep: SweepFolder, arm: str = "") -> list[Planned]:
+  """The cells of an arm; all when ""."""
+  return [cell for cell in sweep.cells if arm in ("", cell.arm)]
 
 
 def run_group(
@@ -69,8 +81,13 @@ def run_group(
   Returns:
     0; 1 if a cell failed or diverged; 75 after a signal, with checkpoints from
     which the next start goes on.
+
+  Raises:
+    UserError: the group has no cell of the arm that `options` names.
   """
-  cells = [cell for cell in sweep.cells if cell.group == group]
+  cells = [c for c in cells_of(sweep, options.arm) if c.group == group]
+  if not cells:
+    raise UserError(f"--arm: no cell of {options.arm!r} is in group {group}")
   left = [
     cell
     for cell in cells
@@ -167,14 +184,14 @@ def make_plan(
       run_of(first, cell.config, first.workdir, first.say) for cell in cells
     ]
     seconds = next(known, {}) or measure_ways(runs, members=members)
-    way = TOGETHER if seconds[TOGETHER] <= seconds[IN_TURN] else IN_TURN
+    way = faster(seconds)
   steps = first.schedule.total
   budget = sweep.about.get("budget", "")
   if budget and parse_budget(budget)[1] == SECONDS:
     step = seconds.get(way) or seconds_in_turn(first)
     seconds = {IN_TURN: step, **seconds}
     steps = max(round(parse_budget(budget)[0] / step), 1)
-  names = tuple(cell.name for cell in cells)
+  names = tuple(cell.name for cell in sweep.cells if cell.group == group)
   return Plan(group, names, way, members, steps, seconds, kind)
 
 
