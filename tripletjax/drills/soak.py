@@ -22,6 +22,13 @@ from tripletjax.training.signals import STOPPED
 AFTER, END = (0.1, 0.25), (0.85, 1.0)
 LIMIT = 0.02
 INTERVAL = 1.0  # seconds
+# glibc gives back what was freed, so that what is kept is seen: two heaps for
+# all threads, and thresholds that don't rise with what was once allocated.
+HEAP = {
+  "MALLOC_ARENA_MAX": "2",
+  "MALLOC_TRIM_THRESHOLD_": "131072",
+  "MALLOC_MMAP_THRESHOLD_": "131072",
+}
 
 
 class Samples(NamedTuple):
@@ -99,7 +106,7 @@ def soak(
   workdir = folder / "run"
   log = folder / "soak.log"
   samples = Samples([], [], [], [], [], [], [])
-  with started(job.command(workdir), log, job) as child:
+  with started(job.command(workdir), log, job, **HEAP) as child:
     metrics = workdir / "metrics.jsonl"
     while not metrics.exists() or not metrics.stat().st_size:
       if child.process.poll() is not None:
