@@ -51,12 +51,12 @@ def test_a_tiny_case(runs):
   assert cells["members"] == 2
   # By the definition of the ways.
   assert cells["programs"] == {"together": 1, "in_turn": 1, "alone": 2}
+  first = cells["first"]
   for way, samples in cells["samples"].items():
     assert len(samples) == 3
     assert sorted(samples)[1] == cells["seconds"][way] > 0
     # Nothing was compiled while it was timed.
-    assert cells["first"][way] > 5 * max(samples)
-  assert cells["first"]["alone"] > 1.3 * cells["first"]["in_turn"]
+    assert min(first[way], first["alone"]) > 5 * max(samples)
   assert cells["ratio"] == [
     one / other for one, other in zip(*cells["samples"].values(), strict=True)
   ]
@@ -104,7 +104,7 @@ def test_the_tables_mark_an_auto_that_chose_the_slower():
     ["net", "8", *spreads, "in turn", "**6.00 > 1.15**"],
   ]
   assert rows[4][2:] == [
-    *("together, s", "in turn, s", "alone, s"),
+    *("together, s", "in turn, s", "alone, s each"),
     *("together, programs", "in turn, programs", "alone, programs"),
   ]
   assert rows[6:] == [

@@ -22,6 +22,7 @@ from ml_collections import ConfigDict
 from tripletjax.benchmark.evaluation import SayFn
 from tripletjax.benchmark.sweep_steps import (
   first_steps,
+  programs_of,
   same_program,
   step_in_turn,
   step_together,
@@ -35,6 +36,7 @@ from tripletjax.training import parallel
 from tripletjax.training.setup import Run, prepare_run, run_of
 
 MEMBERS = (4, 8)
+TIMED = 2  # programs that are compiled for a cell alone
 
 
 class Case(NamedTuple):
@@ -201,19 +203,20 @@ def measure_cells(
     one), `first` (seconds of all first steps by way) and `programs`.
   """
   turns = first_steps(same_program(runs))
-  alone = first_steps([same_program([run])[0] for run in runs])
+  alone = first_steps([same_program([run])[0] for run in runs[:TIMED]])
+  programs = programs_of([same_program([run])[0] for run in runs])
   say(f"first steps in turn {sum(turns.seconds):.1f} s")
-  say(f"first steps alone {sum(alone.seconds):.1f} s")
+  say(f"a first step alone {statistics.mean(alone.seconds):.1f} s")
   found = []
   for count in members:
     cells = _measure_number(runs[:count], repeats)
     cells["first"] |= {
       IN_TURN: sum(turns.seconds[:count]),
-      ALONE: sum(alone.seconds[:count]),
+      ALONE: statistics.mean(alone.seconds),
     }
     cells["programs"] |= {
       IN_TURN: turns.programs[count - 1],
-      ALONE: alone.programs[count - 1],
+      ALONE: programs[count - 1],
     }
     found.append(cells)
     seconds = cells["seconds"]

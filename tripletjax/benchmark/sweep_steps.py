@@ -81,6 +81,20 @@ def first_steps(cells: Sequence[tuple[Run, Traced]]) -> Firsts:
   return found
 
 
+def programs_of(cells: Sequence[tuple[Run, Traced]]) -> list[int]:
+  """Programs traced up to and with each cell; none of them is compiled."""
+  found = []
+  counters = list({id(traced): traced for _, traced in cells}.values())
+  for run, _ in cells:
+    (batch,) = run.load(0, 1)
+    state = parallel.replicate(run.create(), run.devices)
+    run.train_step.lower(
+      state, batch, objective.run_key(run.config), step_numbers(run.config)
+    )
+    found.append(sum(traced.count for traced in counters))
+  return found
+
+
 def step_in_turn(run: Run, times: int) -> Callable[[], object]:
   """A call for so many steps of one run, one after another."""
   key, numbers = objective.run_key(run.config), step_numbers(run.config)

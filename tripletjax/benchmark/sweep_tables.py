@@ -25,7 +25,9 @@ WAYS = (TOGETHER, IN_TURN, ALONE)
 FIRSTS = (
   "",
   "cells",
-  *(f"{way.replace('_', ' ')}, s" for way in WAYS),
+  "together, s",
+  "in turn, s",
+  "alone, s each",
   *(f"{way.replace('_', ' ')}, programs" for way in WAYS),
 )
 
@@ -52,7 +54,8 @@ def sweep_report(results: Mapping[str, Any]) -> str:
       f"{machine['load']:.1f}), {results['seconds'] / 60:.1f} minutes; what "
       "auto takes by a measurement of its own, and how these times judge it:",
       times,
-      "The first step of all cells, with what is compiled for them:",
+      "The first step of all cells, with what is compiled for them; alone, of "
+      "each cell:",
       table(FIRSTS, [_firsts(*each) for each in found]),
       f"{missed or 'None'} outside of the limits.",
     ]
