@@ -61,7 +61,7 @@ GROUP = flags.DEFINE_integer(
 )
 flags.DEFINE_string("arm", "", "With --group: only its cells of this arm.")
 SEARCH = flags.DEFINE_enum(
-  "search", "", ["", "random", "tpe"], "Choose arms by Optuna; all without it."
+  "search", None, ["random", "tpe"], "Choose arms by Optuna; all without it."
 )
 TRIALS = flags.DEFINE_integer("trials", 20, "Arms of a search.", lower_bound=1)
 SEARCH_SEED = flags.DEFINE_integer("search_seed", 0, "Its seed.", lower_bound=0)
@@ -87,7 +87,7 @@ def main(argv: Sequence[str]) -> None:
     values=values,
     dry_run=DRY_RUN.value,
     orders=_given("launcher", "jobs", "launcher_options", "retry_failed"),
-    search=(SEARCH.value, TRIALS.value, SEARCH_SEED.value),
+    search=(SEARCH.value or "", TRIALS.value, SEARCH_SEED.value),
   )
   sys.exit(code)
 
