@@ -200,7 +200,8 @@ def measure_cells(
     Of each number of cells `seconds` of a step of one cell by way, their
     `samples`, `ratio` together : in turn by sample, `auto` (the way that
     is taken by a measurement of its own, and its time relative to the better
-    one), `first` (seconds of all first steps by way) and `programs`.
+    one), `first` (seconds of all first steps by way; alone, the mean of a
+    cell's) and `programs`.
   """
   turns = first_steps(same_program(runs))
   alone = first_steps([same_program([run])[0] for run in runs[:TIMED]])
