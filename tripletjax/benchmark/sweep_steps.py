@@ -88,7 +88,8 @@ def programs_of(cells: Sequence[tuple[Run, Traced]]) -> list[int]:
   for run, _ in cells:
     (batch,) = run.load(0, 1)
     state = parallel.replicate(run.create(), run.devices)
-    run.train_step.lower(
+    step: Any = run.train_step  # compiled as a whole: pmap, or jit
+    step.lower(
       state, batch, objective.run_key(run.config), step_numbers(run.config)
     )
     found.append(sum(traced.count for traced in counters))
