@@ -18,7 +18,8 @@ from tripletjax.report.page import index, write_report
 from tripletjax.report.page.differences import arm_seconds, unbeaten
 from tripletjax.report.page.pictures import chosen_runs, run_pictures
 from tripletjax.report.page.svg import ticks
-from tripletjax.report.sweep_curves import mean_curve, read_curves
+from tripletjax.report.sweep_collapse import collapse_rows
+from tripletjax.report.sweep_curves import Runs, mean_curve, read_curves
 from tripletjax.report.sweep_files import read_sweep
 from tripletjax.report.sweep_numbers import conclude, find, find_test
 from tripletjax.report.sweep_tables import latex_text
@@ -355,3 +356,23 @@ def test_a_mistake_is_one_line(arguments, message):
   assert result.returncode == 2
   assert result.stderr.startswith(f"error: {message}")
   assert result.stderr.count("\n") == 1
+
+
+def test_collapses_are_those_that_were_logged():
+  def series(collapsed, distance):
+    steps = np.arange(1, len(collapsed) + 1)
+    return {
+      "collapsed": (steps, np.asarray(collapsed, float)),
+      "mean_distance": (steps, np.asarray(distance, float)),
+    }
+
+  one = series([0, 0, 1, 1], [1, 0.5, 0.01, 0.003])
+  two = series([0, 1, 0, 1], [1, 0.01, 0.2, 0.0041])
+  well = series([0, 0, 0, 0], [1, 1, 1, 12])
+  rows = collapse_rows({"a": Runs([one], [two]), "b": Runs([well], [])})
+  assert rows == [
+    ("a", "2 of 2", "2 to 3", "0.003 to 0.0041", "-"),
+    ("b", "0 of 1", "-", "12", "-"),
+  ]
+  # Where nothing collapsed there is nothing to say.
+  assert collapse_rows({"b": Runs([well], [])}) == []

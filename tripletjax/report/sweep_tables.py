@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Sequence
 
 from tripletjax.errors import printable
+from tripletjax.report.sweep_collapse import HEAD as COLLAPSE
 from tripletjax.report.sweep_files import Sweep
 from tripletjax.report.sweep_numbers import (
   Found,
@@ -27,8 +28,16 @@ _LATEX = {
 }  # fmt: skip
 
 
-def write_tables(sweep: Sweep, found: Found) -> list[pathlib.Path]:
-  """Writes table.md and table.tex into the sweep's folder."""
+def write_tables(
+  sweep: Sweep, found: Found, collapsed: Sequence[tuple[str, ...]]
+) -> list[pathlib.Path]:
+  """Writes table.md and table.tex into the sweep's folder.
+
+  Args:
+    sweep: the sweep.
+    found: what its numbers say.
+    collapsed: rows of `sweep_collapse.collapse_rows`.
+  """
   means = [_mean_row(sweep, found, arm) for arm in found.means]
   paired = [_paired_row(arm, each) for arm, each in found.paired.items()]
   mean_head = ("arm", f"{found.metric}, mean ± 95 % interval (runs)", "note")
@@ -38,10 +47,12 @@ def write_tables(sweep: Sweep, found: Found) -> list[pathlib.Path]:
   markdown = "\n\n".join(
     [said, _markdown(mean_head, means)]
     + ([base, _markdown(HEAD, paired)] if paired else [])
+    + ([_markdown(COLLAPSE, collapsed)] if collapsed else [])
   )
   latex = "\n\n".join(
     [f"% {printable(said)}", _latex(mean_head, means)]
     + ([f"% {printable(base)}", _latex(HEAD, paired)] if paired else [])
+    + ([_latex(COLLAPSE, collapsed)] if collapsed else [])
   )
   written = []
   for name, text in (("table.md", markdown), ("table.tex", latex)):

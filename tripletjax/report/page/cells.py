@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tripletjax.report.page.differences import differences
@@ -22,6 +22,7 @@ from tripletjax.report.page.html import (
   table,
   word,
 )
+from tripletjax.report.sweep_collapse import HEAD as COLLAPSE
 from tripletjax.report.sweep_files import DONE, Cell, Sweep
 from tripletjax.report.sweep_numbers import (
   Found,
@@ -59,6 +60,18 @@ def cells_table(sweep: Sweep, metrics: tuple[str, ...]) -> str:
       )
     )
   return table("cells", head, rows)
+
+
+def collapses(rows: Sequence[tuple[str, ...]]) -> str:
+  """Which arms collapsed, and when; nothing where none did."""
+  if not rows:
+    return ""
+  said = (
+    "A batch is collapsed where its distances lie on average within 5 % of the "
+    "margin of the smallest one. Ranges are over runs."
+  )
+  entries = [Row([arm_word(row[0]), *map(word, row[1:])], {}) for row in rows]
+  return paragraph(said) + table("collapse", COLLAPSE, entries)
 
 
 def failures(sweep: Sweep) -> str:

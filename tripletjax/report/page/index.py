@@ -27,6 +27,7 @@ from tripletjax.report.page.pictures import (
   draw_runs,
   run_pictures,
 )
+from tripletjax.report.sweep_collapse import collapse_rows
 from tripletjax.report.sweep_curves import read_curves
 from tripletjax.report.sweep_files import DONE, STATES, Sweep, read_sweep
 from tripletjax.report.sweep_numbers import Found, conclude, find
@@ -74,7 +75,8 @@ def write_report(
   try:
     temporary.write_text(page, encoding="utf-8")
     os.replace(temporary, path)
-    tables = write_tables(sweep, found)
+    rows = collapse_rows(read_curves(sweep)[0])
+    tables = write_tables(sweep, found, rows)
   except OSError as error:
     raise UserError(
       f"--workdir: can't write {path}: {error.strerror or error}"
@@ -101,6 +103,7 @@ def build_page(
     "test-split": ("Test split", cells.test_results(sweep)),
     "failures": ("What didn't end well", cells.failures(sweep) + notes_html),
     "curves": ("Learning curves", learning_curves(sweep, runs)),
+    "collapse": ("What collapsed", cells.collapses(collapse_rows(runs))),
     "shares": ("Triplets by gap, over time", triplet_shares(sweep, runs)),
     "gaps": ("Gaps at the end", gap_histograms(sweep)),
     "cost": ("Cost against quality", cost_plot(sweep, found)),
