@@ -17,6 +17,7 @@ from tripletjax.sweeps.conducting import (
 from tripletjax.sweeps.folder import open_sweep, read_sweep
 from tripletjax.sweeps.groups import Options, run_group
 from tripletjax.sweeps.jobs import read_options
+from tripletjax.sweeps.launchers import check_launcher
 from tripletjax.sweeps.reading import read_status
 from tripletjax.sweeps.search import Search, conductor
 from tripletjax.sweeps.table import live_table
@@ -49,6 +50,8 @@ def run_sweep(
     The exit code.
   """
   run = conductor(Search(*search))
+  check_launcher(orders["launcher"])
+  settings = read_options(orders["launcher_options"])
   sweep, base = load_sweep(name, _pairs(overrides))
   cells = plan_cells(sweep, base)
   options = Options(**values)
@@ -60,7 +63,6 @@ def run_sweep(
   held = open_sweep(folder, sweep, cells, base=base)
   print(f"{len(cells)} cells in {max(c.group for c in cells) + 1} groups")
   print(f"sweep: {folder}", flush=True)
-  settings = read_options(orders["launcher_options"])
   given = Orders(options, **{**orders, "launcher_options": settings})
   with live_table(held) as say:
     code = run(held, given, say=say)

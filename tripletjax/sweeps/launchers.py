@@ -11,7 +11,7 @@ from tripletjax.sweeps.launch_ray import run_ray
 from tripletjax.sweeps.launch_submitit import run_slurm, run_submitit
 from tripletjax.training.signals import STOPPED, asked_to_stop
 
-__all__ = ["LAUNCHERS", "How", "Job", "launch", "run_here"]
+__all__ = ["LAUNCHERS", "How", "Job", "check_launcher", "launch", "run_here"]
 
 
 def launch(
@@ -38,16 +38,21 @@ def launch(
     UserError: the launcher is unknown, can't be used here, or an option is
       wrong.
   """
-  if launcher not in LAUNCHERS:
-    raise UserError(
-      f"--launcher: expected one of {', '.join(LAUNCHERS)}, got {launcher!r}"
-    )
+  check_launcher(launcher)
   if how.at_once < 1:
     raise UserError(f"--jobs: expected 1 or more, got {how.at_once}")
   names = [job.name for job in jobs]
   if len(set(names)) < len(names):
     raise ValueError(f"expected jobs of different names, got {names}")
   return LAUNCHERS[launcher](jobs, how=how, changed=changed)
+
+
+def check_launcher(launcher: str) -> None:
+  """Raises a `UserError` for a name that isn't in LAUNCHERS."""
+  if launcher not in LAUNCHERS:
+    raise UserError(
+      f"--launcher: expected one of {', '.join(LAUNCHERS)}, got {launcher!r}"
+    )
 
 
 def run_here(
