@@ -4,6 +4,7 @@ import csv
 import json
 
 import jax
+import numpy as np
 import pytest
 
 from configs import digits
@@ -180,6 +181,42 @@ def test_the_test_split_is_looked_at_once(tmp_path, data_dir):
   before = (sweep.path / "test.csv").read_bytes()
   conduct(sweep, orders, say=quiet)
   assert (sweep.path / "test.csv").read_bytes() == before
+
+
+def test_folds_are_replicates_and_share_the_test(tmp_path, data_dir):
+  sweep = opened(
+    tmp_path / "sweep",
+    grid.product(
+      grid.axis("loss.margin", [0.1, 0.4]),
+      grid.axis("data.split_fold", [0, 1]),
+    ),
+    changes={
+      "data.train_split": "train",
+      "data.eval_split": "",
+      "data.split_by": "identity",
+      "data.split_folds": 2,
+      "batch.identities": 4,
+    },
+    baseline={"loss.margin": 0.1},
+    test_split="test",
+  )
+  assert {cell.arm for cell in sweep.cells} == {"margin=0.1", "margin=0.4"}
+  assert len({cell.group for cell in sweep.cells}) == 2
+  orders = Orders(groups.Options(data_dir, way="in_turn"))
+  assert conduct(sweep, orders, say=quiet) == 0
+  identities = []
+  for cell in sweep.cells[:2]:
+    path = cell_folder(sweep.path, cell.name) / "evaluation.npz"
+    with np.load(path) as arrays:
+      names = arrays["label_names"][arrays["labels"]]
+      identities.append(set(names.tolist()))
+  assert not identities[0] & identities[1]
+  assert len(identities[0] | identities[1]) == 10
+  # The test is whole, whatever the fold.
+  counts = {row["queries"] for row in table(sweep.path, "test.csv")}
+  results = {row["queries"] for row in table(sweep.path, "results.csv")}
+  assert len(counts) == 1
+  assert not counts & results
 
 
 def test_selects_by_less_where_less_is_better():

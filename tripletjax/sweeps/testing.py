@@ -97,9 +97,12 @@ def select(means: Mapping[str, float], *, less_is_better: bool) -> str:
 def _measure(
   sweep: SweepFolder, cell: Planned, data_dir: Path
 ) -> dict[str, float]:
-  config = cell.config.copy_and_resolve_references()
-  config.data.eval_split = sweep.about["test_split"]
-  source = hold(open_part(config, data_dir, "eval"), where="host").source
+  config = cell.config
+  # Not as the config divides its data: all of the test split, of every fold.
+  part = open_part(
+    config, data_dir, sweep.about["test_split"], field="test_split"
+  )
+  source = hold(part, where="host").source
   run = load_run(cell_folder(sweep.path, cell.name))
   embeddings = embed_source(
     trained_state(run),
