@@ -13,7 +13,7 @@ from tripletjax.sweeps import grid, groups, plans
 from tripletjax.sweeps.cells import plan_cells
 from tripletjax.sweeps.conducting import Orders, conduct, unfinished
 from tripletjax.sweeps.folder import open_sweep
-from tripletjax.sweeps.reading import cell_folder, read_status
+from tripletjax.sweeps.reading import cell_folder, read_status, write_status
 from tripletjax.sweeps.testing import select
 
 
@@ -166,7 +166,14 @@ def test_the_test_split_is_looked_at_once(tmp_path, data_dir):
     test_split="test[70%:]",
   )
   orders = Orders(groups.Options(data_dir))
-  assert conduct(sweep, orders, say=quiet) == 0
+  # Not before all that failed is done.
+  write_status(sweep.path, sweep.cells[3].name, "failed")
+  said = []
+  assert conduct(sweep, orders, say=said.append) == 1
+  assert any("isn't looked at" in line for line in said)
+  assert not (sweep.path / "test.csv").exists()
+  again = orders._replace(retry_failed=True)
+  assert conduct(sweep, again, say=quiet) == 0
   tested = table(sweep.path, "test.csv")
   results = table(sweep.path, "results.csv")
   means = {

@@ -255,10 +255,11 @@ def _note_lost(
 @contextlib.contextmanager
 def held(folder: Path) -> Iterator[None]:
   """Holds a sweep's lock; a `UserError` where another process does."""
-  try:
-    with locked(folder):
-      yield
-  except OSError as error:
-    raise UserError(
-      f"--workdir: can't use {folder}: {error.strerror or error}"
-    ) from error
+  with contextlib.ExitStack() as stack:
+    try:
+      stack.enter_context(locked(folder))
+    except OSError as error:
+      raise UserError(
+        f"--workdir: can't use {folder}: {error.strerror or error}"
+      ) from error
+    yield

@@ -34,8 +34,8 @@ def measure_test(
     say: is given lines for people.
 
   Returns:
-    `test.csv`; None where the sweep has no test split, or no arm was trained
-    with every seed.
+    `test.csv`; None where the sweep has no test split, a cell failed, or no arm
+    was trained with every seed.
 
   Raises:
     UserError: the split isn't in the data, or a run can't be read.
@@ -45,6 +45,13 @@ def measure_test(
     return None
   if path.exists():
     return path
+  states = [read_status(sweep.path, cell.name).state for cell in sweep.cells]
+  if "failed" in states:
+    say(
+      f"{states.count('failed')} cells failed: the test split isn't looked at "
+      "before they are done (--retry_failed)"
+    )
+    return None
   means = mean_metrics(sweep)
   if not means:
     return None

@@ -73,6 +73,8 @@ def train_together(
   check_together(runs[0])
   active = [i for i in range(len(runs)) if i not in passengers]
   outcomes = [Outcome({}) for _ in runs]
+  if not active:
+    return outcomes
   with asked_to_stop() as asked, contextlib.ExitStack() as stack:
     checkpoints = {i: stack.enter_context(open_folder(runs[i])) for i in active}
     start = common_step(list(checkpoints.values()))
