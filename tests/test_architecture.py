@@ -50,6 +50,15 @@ ALLOWED = {
     "writers",
     "statistics",
   },
+  "inference": {
+    "errors",
+    "distances",
+    "metrics",
+    "data",
+    "checkpoint",
+    "writers",
+    "training",
+  },
   "statistics": set(),
   "drills": {"errors", "checkpoint", "training"},
   "benchmark": {
@@ -85,6 +94,7 @@ ALLOWED = {
     "miners",
     "losses",
     "dialects",
+    "inference",  # on demand: see test_import_is_light
   },
 }
 
@@ -95,7 +105,7 @@ OWNERS = {
   "tqdm": {"writers"},
   "tensorflow_datasets": {"data"},
   "grain": {"data"},
-  "ml_collections": {"training", "benchmark", "sweeps"},
+  "ml_collections": {"training", "benchmark", "sweeps", "inference"},
   "optax": {"training"},
   "matplotlib": {"report", "data"},
   "tensorflow": {"benchmark"},

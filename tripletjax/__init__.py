@@ -1,8 +1,11 @@
 """Triplet mining in JAX: distances, miners and exact losses.
 
 Everything here is a pure function on arrays that jits, vmaps and
-differentiates. Training, data and reports are submodules, imported on demand.
+differentiates. Training, data and reports are submodules, imported on demand;
+so is `Embedder`, a finished run.
 """
+
+from typing import TYPE_CHECKING, Any
 
 from tripletjax.dialects import DIALECTS
 from tripletjax.distances import DISTANCES, normalized, pairwise_distance
@@ -20,6 +23,9 @@ from tripletjax.types import (
   Stages,
   Triplets,
 )
+
+if TYPE_CHECKING:
+  from tripletjax.inference.embedder import Embedder as Embedder
 
 __version__ = "0.1.0"
 
@@ -46,3 +52,12 @@ __all__ = [
   "pairwise_distance",
   "triplet_loss",
 ]
+
+
+def __getattr__(name: str) -> Any:
+  """`Embedder` brings Orbax, TFDS and more: only whoever names it waits."""
+  if name == "Embedder":
+    from tripletjax.inference.embedder import Embedder
+
+    return Embedder
+  raise AttributeError(f"module 'tripletjax' has no attribute {name!r}")

@@ -71,6 +71,35 @@ def decode_image(
   return _pixels(image, size)
 
 
+def fit_image(
+  pixels: np.ndarray, *, channels: int, size: tuple[int, int]
+) -> np.ndarray:
+  """A decoded image, as `decode_image` would give it of a file.
+
+  Args:
+    pixels: uint8 `[H, W]`, `[H, W, 1]` or `[H, W, 3]`.
+    channels: 1 grey, 3 colour.
+    size: `(H, W)` to resize to.
+
+  Returns:
+    uint8 `[H, W, C]`.
+
+  Raises:
+    ValueError: it is no such array.
+  """
+  if pixels.dtype != np.uint8:
+    raise ValueError(f"expected uint8 pixels, got {pixels.dtype}")
+  if pixels.ndim == 3 and pixels.shape[-1] == 1:
+    pixels = pixels[..., 0]
+  colour = pixels.ndim == 3 and pixels.shape[-1] == 3
+  if not (colour or pixels.ndim == 2) or not pixels.size:
+    raise ValueError(
+      f"expected an image [H, W], [H, W, 1] or [H, W, 3], got {pixels.shape}"
+    )
+  image = Image.fromarray(np.ascontiguousarray(pixels))
+  return _pixels(image.convert({1: "L", 3: "RGB"}[channels]), size)
+
+
 def store_image(
   encoded: bytes, *, size: tuple[int, int] | None = None
 ) -> tuple[bytes, int, bytes]:

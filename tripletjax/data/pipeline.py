@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
 import grain
@@ -13,6 +15,8 @@ from tripletjax.data.sources import Source, read_images
 from tripletjax.data.turns import TURNS, QuarterTurns, turn
 
 Batch = dict[str, np.ndarray]
+# Images that a thread loads at a time.
+_PIECE = 32
 
 
 class BatchIds(Protocol):
@@ -67,12 +71,22 @@ def batches(
   return iter(dataset[start:stop].to_iter_dataset(options))
 
 
-def padded_batches(source: Source, *, batch_size: int) -> Iterator[Batch]:
+def padded_batches(
+  source: Source,
+  *,
+  batch_size: int,
+  num_threads: int | None = 0,
+  prefetch: int = 2,
+) -> Iterator[Batch]:
   """Loads all images in order; the last batch is padded with zeros.
 
   Args:
     source: the images.
     batch_size: B.
+    num_threads: threads that load, some images of a batch each; 0 loads in the
+      caller's thread, None takes one for each core. Images that are held as an
+      array need none.
+    prefetch: batches that are loaded ahead by threads.
 
   Yields:
     Batches as from `batches`, with `where` bool `[B]`, False in the padding.
@@ -82,14 +96,52 @@ def padded_batches(source: Source, *, batch_size: int) -> Iterator[Batch]:
   """
   if batch_size < 1:
     raise ValueError(f"expected batch_size of at least 1, got {batch_size}")
-  for start in range(0, len(source), batch_size):
-    ids = np.arange(start, min(start + batch_size, len(source)))
-    missing = batch_size - len(ids)
-    batch = load_batch(source, ids) | {"where": np.ones(len(ids), bool)}
-    yield {
-      key: np.pad(value, [(0, missing)] + [(0, 0)] * (value.ndim - 1))
-      for key, value in batch.items()
-    }
+  if num_threads is None:
+    num_threads = num_cores()
+  runs = [
+    np.arange(start, min(start + batch_size, len(source)))
+    for start in range(0, len(source), batch_size)
+  ]
+  if not num_threads or isinstance(source.images, np.ndarray):
+    for ids in runs:
+      yield _padded(source, ids, load_images(source.images, ids), batch_size)
+    return
+  pool = ThreadPoolExecutor(num_threads)
+  try:
+    waiting: collections.deque[list[Future]] = collections.deque()
+    for number in range(len(runs) + prefetch):
+      if number < len(runs):
+        ids = runs[number]
+        waiting.append(
+          [
+            pool.submit(load_images, source.images, ids[at : at + _PIECE])
+            for at in range(0, len(ids), _PIECE)
+          ]
+        )
+      if number >= prefetch:
+        parts = [piece.result() for piece in waiting.popleft()]
+        ids = runs[number - prefetch]
+        yield _padded(source, ids, np.concatenate(parts), batch_size)
+  finally:
+    pool.shutdown(cancel_futures=True)
+
+
+def _padded(
+  source: Source, ids: np.ndarray, images: np.ndarray, batch_size: int
+) -> Batch:
+  missing = batch_size - len(ids)
+  batch = {
+    "image": images,
+    "label": source.labels[ids],
+    "id": ids.astype(np.int32),
+    "where": np.ones(len(ids), bool),
+  }
+  if not missing:
+    return batch
+  return {
+    key: np.pad(value, [(0, missing)] + [(0, 0)] * (value.ndim - 1))
+    for key, value in batch.items()
+  }
 
 
 def load_batch(source: Source, ids: np.ndarray) -> Batch:

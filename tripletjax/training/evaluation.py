@@ -4,38 +4,55 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from tripletjax.data.pipeline import padded_batches
+from tripletjax.data.pipeline import Batch, padded_batches
 from tripletjax.data.sources import Source
 from tripletjax.metrics import METRICS
+from tripletjax.metrics.blocks import one_ahead
 from tripletjax.training import parallel
 from tripletjax.training.state import TrainState
 from tripletjax.training.step import make_embed_step
 
 # State on the devices, source -> embeddings [N, D] on the host.
-EmbedFn = Callable[[TrainState, Source], np.ndarray]
+EmbedFn = Callable[..., np.ndarray]
 # Embeddings [N, D], their distance -> numbers by name.
 MeasureFn = Callable[[np.ndarray, str], dict[str, float]]
+# Is told how many images more were embedded.
+Progress = Callable[[int], object]
 
 
 def make_embed(
   devices: parallel.Devices, *, batch_size: int, backend: str = "pmap"
 ) -> EmbedFn:
-  """Embeds whole splits on the devices of this process; compiles once."""
+  """Embeds whole splits on the devices of this process; compiles once.
+
+  Returns:
+    `(state, source, progress=None) -> embeddings [N, D]`, on the host. Images
+    that aren't held are loaded by threads, ahead of the devices.
+  """
   own = parallel.here(devices)
   embed_step = parallel.data_parallel(make_embed_step(), own, backend=backend)
 
-  def embed(state: TrainState, source: Source) -> np.ndarray:
-    parts = []
+  def embed(
+    state: TrainState, source: Source, progress: Progress | None = None
+  ) -> np.ndarray:
     if len(own) < len(devices):
       # What the devices of all processes share, no process can compute alone.
       state = parallel.replicate(parallel.first(state), own)
-    for batch in padded_batches(source, batch_size=batch_size):
+
+    def launch(batch: Batch) -> tuple[jax.Array, np.ndarray]:
       images = parallel.shard(batch["image"], len(own))
-      embeddings = parallel.unshard(embed_step(state, images))
-      parts.append(embeddings[batch["where"]])
+      return embed_step(state, images), batch["where"]
+
+    parts = []
+    batches = padded_batches(source, batch_size=batch_size, num_threads=None)
+    for embeddings, where in one_ahead(launch, batches):
+      parts.append(parallel.unshard(embeddings)[where])
+      if progress:
+        progress(len(parts[-1]))
     return np.concatenate(parts)
 
   return embed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from tripletjax.errors import UserError
 from tripletjax.training import objective, parallel, splits
 from tripletjax.training.limits import check_saved
 from tripletjax.training.network import make_model
-from tripletjax.training.state import TrainState, create_state
+from tripletjax.training.state import LOSS, TrainState, create_state
 
 # Fields without which a run can't be used.
 NEEDED = (
@@ -175,7 +176,29 @@ def untrained_state(
     key=jax.random.fold_in(jax.random.key(config.seed), 0),
     loss_parameters=objective.loss_parameters(config),
   )
-  ours, theirs = _shapes(state.params), _shapes(run.params)
+  _check_shapes(run, image_shape, state.params)
+  return state
+
+
+def check_network(run: FinishedRun, image_shape: tuple[int, int, int]) -> None:
+  """Raises a `UserError` unless the run's network takes such images.
+
+  Args:
+    run: names the network.
+    image_shape: `(H, W, C)`.
+  """
+  model = make_model(run.config, axis_name=parallel.AXIS)
+  images = jax.ShapeDtypeStruct((1, *image_shape), "float32")
+  fresh = jax.eval_shape(
+    functools.partial(model.init, train=False), jax.random.key(0), images
+  )
+  _check_shapes(run, image_shape, fresh["params"])
+
+
+def _check_shapes(
+  run: FinishedRun, image_shape: tuple[int, int, int], params: Any
+) -> None:
+  ours, theirs = _shapes(params), _shapes(run.params)
   for name in sorted(ours.keys() | theirs.keys()):
     if ours.get(name) != theirs.get(name):
       raise UserError(
@@ -183,11 +206,13 @@ def untrained_state(
         f"{' x '.join(map(str, image_shape))}: {name} is "
         f"{theirs.get(name, 'missing')}, expected {ours.get(name, 'none')}"
       )
-  return state
 
 
 def _shapes(params: Any) -> dict[str, tuple[int, ...]]:
+  """Of the network's own parameters, not those of the loss."""
   return {
     jax.tree_util.keystr(path, simple=True, separator="/"): tuple(x.shape)
-    for path, x in jax.tree_util.tree_leaves_with_path(params)
+    for path, x in jax.tree_util.tree_leaves_with_path(
+      {name: tree for name, tree in params.items() if name != LOSS}
+    )
   }
