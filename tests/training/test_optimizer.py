@@ -104,6 +104,46 @@ def test_a_schedule_warms_up_and_comes_to_its_end(name, half_way, at_end):
   np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+  ("name", "expected"),
+  [
+    # From step 30 on 20 steps are left, of which 10 are half.
+    ("constant", [1, 2, 2, 2, 2, 2]),
+    ("linear", [1, 2, 2, 1.1, 0.2, 0.2]),
+    ("exponential", [1, 2, 2, 2 * 0.1**0.5, 0.2, 0.2]),
+    ("cosine", [1, 2, 2, 1.1, 0.2, 0.2]),
+  ],
+)
+def test_the_peak_is_kept_until_the_decay_begins(name, expected):
+  made = config(schedule=name, learning_rate=2.0, end=0.1)
+  rate = make_schedule(made, total_steps=50, warmup_steps=10, decay_start=30)
+  found = [float(rate(step)) for step in (5, 10, 29, 40, 50, 60)]
+  if name in ("linear", "exponential", "cosine"):
+    assert float(rate(31)) < 2
+  np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_a_decay_does_not_begin_before_the_warm_up_is_over():
+  made = config(schedule="linear", learning_rate=2.0)
+  rate = make_schedule(made, total_steps=50, warmup_steps=10, decay_start=5)
+  np.testing.assert_allclose([float(rate(s)) for s in (5, 10, 30)], [1, 2, 1])
+
+
+def test_a_staircase_has_stairs_of_one_length():
+  # Wu et al.: halved after 12, 14, 16 and 18 of 20 epochs, here of 5 steps.
+  made = config(schedule="staircase", learning_rate=1.0, end=0.5**4, drops=4)
+  rate = make_schedule(made, total_steps=100, warmup_steps=0, decay_start=50)
+  found = [float(rate(step)) for step in (0, 59, 60, 69, 70, 80, 90, 99, 150)]
+  halvings = [0, 0, 1, 1, 2, 3, 4, 4, 4]
+  np.testing.assert_allclose(found, 0.5 ** np.array(halvings), rtol=1e-5)
+
+
+def test_a_staircase_of_more_drops_than_steps_comes_to_its_end():
+  made = config(schedule="staircase", learning_rate=1.0, end=0.01, drops=9)
+  rate = make_schedule(made, total_steps=3, warmup_steps=0)
+  np.testing.assert_allclose(float(rate(3)), 0.01, rtol=1e-5)
+
+
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_a_schedule_without_warm_up_begins_at_the_peak(name):
   made = config(schedule=name, learning_rate=2.0, end=0.5)
@@ -195,6 +235,8 @@ def test_without_an_average_the_weights_are_as_they_are():
     ({"clip": -1.0}, "optimizer.clip: expected 0 or more"),
     ({"end": 1.5}, "optimizer.end: expected 0 to 1"),
     ({"schedule": "exponential"}, "optimizer.end: expected more than 0"),
+    ({"schedule": "staircase"}, "optimizer.end: expected more than 0"),
+    ({"drops": 0}, "optimizer.drops: expected 1 drop or more, got 0"),
   ],
 )
 def test_what_cannot_be_right_is_named(fields, message):

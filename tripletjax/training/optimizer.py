@@ -16,6 +16,7 @@ from jax.typing import ArrayLike
 from ml_collections import ConfigDict
 
 from tripletjax.errors import UserError
+from tripletjax.training.groups import check_pattern, grouped, parse_rates
 
 # The learning rate of an update, the fields of `config.optimizer` -> optimizer.
 MakeFn = Callable[[optax.Schedule, Any], optax.GradientTransformation]
@@ -79,34 +80,29 @@ OPTIMIZERS: Mapping[str, MakeFn] = {
 }
 
 
-def _then(decay: optax.Schedule, peak: float, warmup: int) -> optax.Schedule:
-  """A linear warm-up, then a schedule of the steps after it."""
-  rising = optax.linear_schedule(0.0, peak, warmup)
-  return optax.join_schedules([rising, decay], [warmup])
+def _staircase(end: float, drops: int, steps: int) -> optax.Schedule:
+  """Stairs of one length, each lower than the last by the same factor."""
+  at = [round(steps * stair / (drops + 1)) for stair in range(1, drops + 1)]
+  factor = end ** (1 / drops)
+  # Of few steps several drops may come at the same one.
+  return optax.piecewise_constant_schedule(
+    1.0, {step: factor ** at.count(step) for step in at}
+  )
 
 
-# `(peak, end, warmup, total)` to the learning rate of a step: from 0 up to the
-# peak in `warmup` steps, and to the end in those that are left of `total`.
-SCHEDULES: Mapping[str, Callable[..., optax.Schedule]] = {
-  "cosine": lambda peak, end, warmup, total: optax.warmup_cosine_decay_schedule(
-    init_value=0.0,
-    peak_value=peak,
-    warmup_steps=warmup,
-    decay_steps=max(total, warmup + 1),
-    end_value=end,
+# `(fields, steps)` to the decay of the learning rate from 1 to the share
+# `fields.end` in so many steps; before is the warm-up, and `decay_after`.
+SCHEDULES: Mapping[str, Callable[[Any, int], optax.Schedule]] = {
+  "cosine": lambda fields, steps: optax.cosine_decay_schedule(
+    1.0, steps, alpha=fields.end
   ),
-  "constant": lambda peak, end, warmup, total: _then(
-    optax.constant_schedule(peak), peak, warmup
+  "constant": lambda fields, steps: optax.constant_schedule(1.0),
+  "linear": lambda fields, steps: optax.linear_schedule(1.0, fields.end, steps),
+  "exponential": lambda fields, steps: optax.exponential_decay(
+    1.0, steps, fields.end, end_value=fields.end
   ),
-  "linear": lambda peak, end, warmup, total: _then(
-    optax.linear_schedule(peak, end, max(total - warmup, 1)), peak, warmup
-  ),
-  "exponential": lambda peak, end, warmup, total: _then(
-    optax.exponential_decay(
-      peak, max(total - warmup, 1), end / peak, end_value=end
-    ),
-    peak,
-    warmup,
+  "staircase": lambda fields, steps: _staircase(
+    fields.end, fields.drops, steps
   ),
 }
 
@@ -116,13 +112,15 @@ def make_optimizer(
   *,
   total_steps: int,
   warmup_steps: int,
+  decay_start: int = 0,
   learning_rate: ArrayLike | None = None,
   weight_decay: ArrayLike | None = None,
 ) -> optax.GradientTransformation:
   """The optimizer of a config.
 
   The gradient is the mean over `optimizer.accumulate` batches, clipped to a
-  norm of at most `optimizer.clip`, and then the optimizer's.
+  norm of at most `optimizer.clip`, and then the optimizer's, by the groups of
+  `optimizer.freeze` and `optimizer.rates`.
 
   Accumulating isn't a larger batch: each of the batches is mined by itself, so
   that no triplet goes across two of them, and the mean of means weighs a
@@ -132,6 +130,7 @@ def make_optimizer(
     config: the whole config.
     total_steps: after which the learning rate has come to its end.
     warmup_steps: in which it rises from 0.
+    decay_start: the step up to which it stays at its peak.
     learning_rate: in place of the config's; may be a tracer.
     weight_decay: likewise.
   """
@@ -143,6 +142,7 @@ def make_optimizer(
     config,
     total_steps=total_steps,
     warmup_steps=warmup_steps,
+    decay_start=decay_start,
     learning_rate=learning_rate,
   )
 
@@ -153,6 +153,7 @@ def make_optimizer(
   optimizer = OPTIMIZERS[fields.name](
     of_step if every == 1 else of_update, fields
   )
+  optimizer = grouped(optimizer, fields)
   if fields.clip:
     optimizer = optax.chain(optax.clip_by_global_norm(fields.clip), optimizer)
   if every > 1:
@@ -166,18 +167,30 @@ def make_schedule(
   *,
   total_steps: int,
   warmup_steps: int,
+  decay_start: int = 0,
   learning_rate: ArrayLike | None = None,
 ) -> optax.Schedule:
   """The learning rate of a step, from 0."""
   fields = config.optimizer
   peak = fields.learning_rate if learning_rate is None else learning_rate
+  start = max(warmup_steps, decay_start)
+  parts = [
+    optax.linear_schedule(0.0, 1.0, warmup_steps),
+    optax.constant_schedule(1.0),
+    SCHEDULES[fields.schedule](fields, max(total_steps - start, 1)),
+  ]
+  bounds = [warmup_steps, start]
+  if start == warmup_steps:
+    del parts[1], bounds[1]
   # A tracer may be a factor, but no argument of optax's schedules.
-  share = SCHEDULES[fields.schedule](1.0, fields.end, warmup_steps, total_steps)
+  share = optax.join_schedules(parts, bounds)
   return lambda step: jnp.asarray(peak * share(step))
 
 
 def check_optimizer(fields: ConfigDict) -> None:
   """Raises a `UserError` that names the first field that can't be right."""
+  check_pattern("optimizer.freeze", fields.freeze)
+  parse_rates(fields.rates)
   if fields.accumulate < 1:
     raise UserError(
       "optimizer.accumulate: expected 1 batch or more for an update, got "
@@ -189,8 +202,12 @@ def check_optimizer(fields: ConfigDict) -> None:
         f"optimizer.{name}: expected 0 or more and less than 1, got "
         f"{fields[name]}"
       )
-  if fields.schedule == "exponential" and not fields.end > 0:
+  if fields.schedule in ("exponential", "staircase") and not fields.end > 0:
     raise UserError(
-      "optimizer.end: expected more than 0, to which an exponential decay can "
-      f"come, got {fields.end}"
+      "optimizer.end: expected more than 0, to which equal factors can come, "
+      f"got {fields.end}"
+    )
+  if fields.drops < 1:
+    raise UserError(
+      f"optimizer.drops: expected 1 drop or more, got {fields.drops}"
     )

@@ -14,6 +14,7 @@ class Schedule(NamedTuple):
 
   total: int
   warmup: int
+  decay: int
   log: int
   evaluate: int
   checkpoint: int
@@ -44,6 +45,7 @@ def make_schedule(config: ConfigDict, batches_per_epoch: int) -> Schedule:
   return Schedule(
     total=total,
     warmup=steps("optimizer.warmup", config.optimizer.warmup, total),
+    decay=steps("optimizer.decay_after", config.optimizer.decay_after, total),
     log=max(steps("log.every", config.log.every, total), 1),
     evaluate=steps("evaluation.every", config.evaluation.every, total),
     checkpoint=steps("checkpoint.every", config.checkpoint.every, total),

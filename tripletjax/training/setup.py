@@ -157,6 +157,7 @@ def prepare_run(
     config,
     total_steps=schedule.total,
     warmup_steps=schedule.warmup,
+    decay_start=schedule.decay,
   )
   train_step = make_train_step(
     objective.make_loss(
