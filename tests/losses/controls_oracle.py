@@ -33,6 +33,19 @@ def margin(d, positive, negative, *, margin, beta):
   return terms
 
 
+def mined_margin(d, positive, negative, *, margin, beta):
+  """Each pair with its nearest negative beyond the positive: two terms."""
+  betas = np.broadcast_to(beta, len(d))
+  terms = []
+  for a in range(len(d)):
+    for p in columns(positive, a):
+      beyond = [d[a, n] for n in columns(negative, a) if d[a, n] > d[a, p]]
+      if beyond:
+        terms.append((a, max(margin + d[a, p] - betas[a], 0.0)))
+        terms.append((a, max(margin - min(beyond) + betas[a], 0.0)))
+  return terms
+
+
 def lifted_structure(d, positive, negative, *, margin):
   terms = []
   for a in range(len(d)):
@@ -113,6 +126,7 @@ def circle(d, positive, negative, *, margin, gamma, weights_of=None):
 ORACLES = {
   "contrastive": contrastive,
   "margin": margin,
+  "mined_margin": mined_margin,
   "lifted_structure": lifted_structure,
   "n_pair": n_pair,
   "multi_similarity": multi_similarity,

@@ -28,6 +28,11 @@ CASES = {
     {"margin": 0.2, "beta": np.linspace(0.9, 1.4, 12)},
     "on the sphere",
   ),
+  "mined_margin": (
+    "mined_margin",
+    {"margin": 0.2, "beta": 1.2},
+    "on the sphere",
+  ),
   "lifted_structure": ("lifted_structure", {"margin": -2.0}, "euclidean"),
   "n_pair": ("n_pair", {}, "dot"),
   "multi_similarity": (
@@ -470,8 +475,11 @@ def test_a_hyperparameter_that_is_no_scalar_is_named(name, hyperparameter):
     LOSSES[name](EMBEDDINGS, LABELS, **{hyperparameter: np.ones((3, 1))})
 
 
+@pytest.mark.parametrize(
+  ("name", "keywords"), [("margin", {}), ("mined_margin", {"miner": "all"})]
+)
 @pytest.mark.parametrize("label", [-1, 5])
-def test_a_label_without_a_beta_is_never_hidden(label):
+def test_a_label_without_a_beta_is_never_hidden(label, name, keywords):
   labels = np.where(LABELS == 2, np.int32(label), LABELS)
-  loss, _ = LOSSES["margin"](EMBEDDINGS, labels, beta=jnp.ones(5))
+  loss, _ = LOSSES[name](EMBEDDINGS, labels, beta=jnp.ones(5), **keywords)
   assert np.isnan(loss)

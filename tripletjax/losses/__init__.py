@@ -22,6 +22,7 @@ from tripletjax.losses.groups import (
   multi_similarity_loss,
 )
 from tripletjax.losses.mined import mined_triplet_loss
+from tripletjax.losses.mined_pairs import mined_margin_loss
 from tripletjax.losses.pairs import contrastive_loss, margin_loss
 from tripletjax.losses.ring import RING_MINERS, ring_triplet_loss
 from tripletjax.losses.selections import selection_totals
@@ -30,6 +31,7 @@ LOSSES: Mapping[str, Callable[..., tuple[jax.Array, dict[str, jax.Array]]]] = {
   "triplet": mined_triplet_loss,
   "contrastive": contrastive_loss,
   "margin": margin_loss,
+  "mined_margin": mined_margin_loss,
   "lifted_structure": lifted_structure_loss,
   "n_pair": n_pair_loss,
   "multi_similarity": multi_similarity_loss,
@@ -51,6 +53,7 @@ __all__ = [
   "contrastive_loss",
   "lifted_structure_loss",
   "margin_loss",
+  "mined_margin_loss",
   "mined_triplet_loss",
   "multi_similarity_loss",
   "n_pair_loss",

@@ -104,7 +104,8 @@ def margin_loss(
   `beta` the boundary between them, which may be learned: the loss is
   differentiable by it, each identity with its own if it is an array. The
   regularisation `nu beta` is left to the caller. The
-  paper draws its negatives by distance; here all pairs are taken.
+  paper draws its negatives by distance (`mined_margin_loss`); here all pairs
+  are taken.
 
   The terms are the pairs, and by default their sum is divided by how many cost
   something, as in the paper.
@@ -144,10 +145,8 @@ def margin_loss(
 
   def terms(block: Block, parameters: Any) -> RowTotals:
     margin, beta = parameters
-    if beta.ndim:
-      beta = _at(beta, block.labels)[:, None]
     positive, negative = block.masks
-    beyond = block.distances - beta
+    beyond = block.distances - boundary(beta, block.labels)
     shortfall = margin + jnp.where(positive, beyond, -beyond)
     return pair_totals(penalty(shortfall, soft=False), positive | negative)
 
@@ -163,10 +162,20 @@ def margin_loss(
   )
 
 
-def _at(
-  values: Float[Array, " identities"], labels: Int[Array, " a"]
-) -> Float[Array, " a"]:
-  """The value of each label; NaN for a label without one."""
-  found = values.at[labels].get(mode="fill", fill_value=jnp.nan)
+def boundary(
+  beta: Float[Array, "..."], labels: Int[Array, " a"]
+) -> Float[Array, "..."]:
+  """The boundary of each anchor.
+
+  Args:
+    beta: a scalar, or one for each label, `[identities]`.
+    labels: of the anchors, `[A]`.
+
+  Returns:
+    A scalar, or `[A, 1]`, NaN for a label without one.
+  """
+  if not beta.ndim:
+    return beta
+  found = beta.at[labels].get(mode="fill", fill_value=jnp.nan)
   # A negative index would count from the end.
-  return jnp.where(labels >= 0, found, jnp.nan)
+  return jnp.where(labels >= 0, found, jnp.nan)[:, None]

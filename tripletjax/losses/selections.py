@@ -78,6 +78,29 @@ def selection_totals(
   return costs.totals._replace(loss=loss)
 
 
+def pair_counts(
+  distances: Float[Array, "a r"],
+  masks: PairMasks,
+  selection: Selection,
+  *,
+  candidates: Candidates,
+) -> Float[Array, "a r"]:
+  """In how many triplets of a selection each pair is; without a gradient.
+
+  Args:
+    distances: `[A, R]`.
+    masks: which pairs are positive and negative, `[A, R]` each.
+    selection: what a miner returned for these distances and masks.
+    candidates: where the positives are.
+  """
+  values = lax.stop_gradient(distances)
+  # Short of an infinite margin every triplet is, with a slope of 1: up by its
+  # positive, down by its negative.
+  margin = jnp.asarray(jnp.inf, values.dtype)
+  rows = BlockValues(values, masks, candidates, margin, soft=False)
+  return jnp.abs(_costs(selection, rows).by_distance)
+
+
 def poison(
   distances: Float[Array, "a r"], masks: PairMasks
 ) -> Float[Array, " a"]:

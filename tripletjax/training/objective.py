@@ -205,7 +205,9 @@ def make_loss(
       keywords["margin"] = margin * margin_factor(step)
     if "miner" in accepted:
       miner = make_miner(config, next_after=next_after)
-      keywords |= {"miner": miner(step), "soft": config.loss.soft}
+      keywords["miner"] = miner(step)
+    if "soft" in accepted:
+      keywords["soft"] = config.loss.soft
     return loss_fn(
       embeddings,
       labels,
@@ -219,7 +221,8 @@ def make_loss(
 
 def loss_parameters(config: ConfigDict) -> dict[str, float]:
   """Keywords of the loss that are learned, and where they start."""
-  return {"beta": config.loss.beta} if config.loss.name == "margin" else {}
+  learns = config.loss.name in ("margin", "mined_margin")
+  return {"beta": config.loss.beta} if learns else {}
 
 
 def make_miner(
