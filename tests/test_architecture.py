@@ -70,6 +70,7 @@ ALLOWED = {
     "data",
     "training",
     "sweeps",
+    "statistics",
   },
   "training": {
     "errors",

@@ -1,0 +1,144 @@
+"""One side of the race in this process: training steps, and its recall.
+
+Arguments: the side, and a JSON file of `config`, `arrays` (a file of images,
+batches and labels), `seed`, `steps`, `warmup`, `evaluate` (after which steps),
+`spawned` (when the process was started) and `devices`. Prints a line of JSON.
+
+The file imports nothing of the package, so that the peer's process pays for
+PyTorch and for nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Arrays = Mapping[str, np.ndarray]
+
+
+class Racer(NamedTuple):
+  """What a side has to be able to do.
+
+  Attributes:
+    step: rows of a batch and their labels, `[B]` each, to the loss; done when
+      it returns.
+    embed: embeddings of the images that are evaluated, `[N, D]`.
+    parameters: how many weights there are.
+    versions: of its libraries.
+  """
+
+  step: Callable[[np.ndarray, np.ndarray], float]
+  embed: Callable[[], np.ndarray]
+  parameters: int
+  versions: dict[str, str]
+
+
+def run_race(
+  racer: Racer, asked: Mapping[str, Any], arrays: Arrays
+) -> dict[str, Any]:
+  """Trains, and looks at the recall on the way.
+
+  Args:
+    racer: a side, ready for its first step.
+    asked: see above.
+    arrays: `batches` and `labels`, integer `[S, B]`; `eval_labels`.
+
+  Returns:
+    `ready` and `end`, seconds since the process was started, the evaluations
+    not counted; `steps`, seconds of each; `evaluations` with `step`, `seconds`
+    (since the start, without those before it) and `recall@1`; `evaluating`, the
+    seconds of all of them; the last `loss`, `peak_bytes`, and what `Racer` has.
+  """
+  evaluating = 0.0
+
+  def clock() -> float:
+    return time.time() - asked["spawned"] - evaluating
+
+  ready = clock()
+  steps, evaluations, loss = [], [], float("nan")
+  for number in range(asked["steps"]):
+    start = time.perf_counter()
+    loss = racer.step(arrays["batches"][number], arrays["labels"][number])
+    steps.append(time.perf_counter() - start)
+    if number + 1 in asked["evaluate"]:
+      before = clock()
+      start = time.perf_counter()
+      recall = recall_at_1(racer.embed(), arrays["eval_labels"])
+      evaluating += time.perf_counter() - start
+      evaluations.append(
+        {"step": number + 1, "seconds": before, "recall@1": recall}
+      )
+  return {
+    "ready": ready,
+    "end": clock(),
+    "steps": steps,
+    "evaluations": evaluations,
+    "evaluating": evaluating,
+    "loss": loss,
+    "peak_bytes": peak_bytes(),
+    "parameters": racer.parameters,
+    "versions": racer.versions,
+    "imported": sorted({"jax", "torch"} & sys.modules.keys()),
+  }
+
+
+def recall_at_1(embeddings: np.ndarray, labels: np.ndarray) -> float:
+  """How many have an image of their own identity as the nearest other one.
+
+  >>> recall_at_1(np.array([[0.0], [1.0], [3.0]]), np.array([0, 0, 1]))
+  0.6666666666666666
+  """
+  squares = np.sum(np.square(embeddings), axis=1)
+  distances = squares[:, None] + squares - 2 * embeddings @ embeddings.T
+  np.fill_diagonal(distances, np.inf)
+  return float(np.mean(labels[np.argmin(distances, axis=1)] == labels))
+
+
+def peak_bytes() -> int:
+  """The most memory that was resident in this process; 0 where unknown."""
+  try:
+    status = Path("/proc/self/status").read_text()
+  except OSError:
+    return 0
+  found = re.search(r"VmHWM:\s*(\d+) kB", status)
+  return 1024 * int(found[1]) if found else 0
+
+
+def _ours(asked: Mapping[str, Any], arrays: Arrays) -> Racer:
+  import jax
+
+  from tripletjax.benchmark.race_ours import make_racer
+
+  jax.config.update("jax_num_cpu_devices", asked["devices"])
+  return make_racer(asked, arrays)
+
+
+def _theirs(asked: Mapping[str, Any], arrays: Arrays) -> Racer:
+  from tripletjax.benchmark.race_theirs import make_racer
+
+  return make_racer(asked, arrays)
+
+
+SIDES: Mapping[str, Callable[[Mapping[str, Any], Arrays], Racer]] = {
+  "ours": _ours,
+  "theirs": _theirs,
+}
+
+
+def main(side: str, path: str) -> None:
+  """Runs what the file asks for and prints the outcome."""
+  asked = json.loads(Path(path).read_text())
+  with np.load(asked["arrays"], allow_pickle=False) as file:
+    arrays = {name: file[name] for name in file.files}
+  print(json.dumps(run_race(SIDES[side](asked, arrays), asked, arrays)))
+
+
+if __name__ == "__main__":
+  main(*sys.argv[1:])
