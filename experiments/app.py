@@ -9,6 +9,7 @@ import io
 import re
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -48,14 +49,21 @@ def define_config(default: str) -> flags.FlagHolder:
   )
 
 
-def run(main: Callable[[Sequence[str]], None]) -> None:
-  """Parses the flags and runs a command."""
+def run(main: Callable[[Sequence[str]], None], *, takes: str = "") -> None:
+  """Parses the flags and runs a command.
+
+  Args:
+    main: is given the name of the command and its arguments.
+    takes: names of the arguments that aren't flags, such as `A B`; `IMAGE ...`
+      is any number of them.
+  """
 
   def guarded(argv: Sequence[str]) -> None:
     from tripletjax.errors import UserError
 
-    if len(argv) > 1:
-      fail(f"expected flags only, got {argv[1]!r}")
+    _check_arguments(argv[1:], takes.split())
+    # Pillow's, about a file that it reads all the same.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
       main(argv)
     except UserError as error:
@@ -69,12 +77,24 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
       print("stopped", file=sys.stderr)
       sys.exit(130)
 
+  if takes:
+    # Flags may follow the arguments; without any, an argument is a mistake.
+    flags.FLAGS.set_gnu_getopt(True)
   logging.set_verbosity(logging.WARNING)
   for stream in (sys.stdout, sys.stderr):
     # Names that the terminal can't show are no reason to end.
     if isinstance(stream, io.TextIOWrapper):
       stream.reconfigure(errors="backslashreplace")
   app.run(guarded, flags_parser=_parse)
+
+
+def _check_arguments(given: Sequence[str], names: Sequence[str]) -> None:
+  if given and not names:
+    fail(f"expected flags only, got {given[0]!r}")
+  if "..." not in names and len(given) != len(names):
+    fail(
+      f"expected {' '.join(names)} beside the flags, got {len(given)} of them"
+    )
 
 
 def fail(message: str) -> NoReturn:

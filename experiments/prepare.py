@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,8 +49,6 @@ def main(argv: Sequence[str]) -> None:
       "expected exactly one of --images, --csv, --tfds, got "
       f"{' and '.join(f'--{flag.name}' for flag in given) or 'none'}"
     )
-  # Pillow's, about a file that it reads all the same.
-  warnings.filterwarnings("ignore", module=r"PIL\.")
   # Imported here, so that --help and a wrong flag answer at once.
   if TFDS.value:
     from tripletjax.data.downloading import counts, download

@@ -41,7 +41,8 @@ ALLOWED = {
   "data": {"errors"},
   "checkpoint": {"errors", "manifest"},
   "writers": {"errors"},
-  "report": {"errors", "statistics"},
+  "npz_files": {"errors"},
+  "report": {"errors", "npz_files", "statistics"},
   "sweeps": {
     "errors",
     "training",
@@ -52,13 +53,18 @@ ALLOWED = {
   },
   "inference": {
     "errors",
+    "manifest",
+    "safetensors_files",
     "distances",
+    "losses",
+    "npz_files",
     "metrics",
     "data",
     "checkpoint",
     "writers",
     "training",
   },
+  "explore": {"errors", "inference", "report", "training", "data"},
   "statistics": set(),
   "drills": {"errors", "checkpoint", "training"},
   "benchmark": {
@@ -111,13 +117,18 @@ OWNERS = {
   "matplotlib": {"report", "data"},
   "tensorflow": {"benchmark"},
   "tensorflow_addons": {"benchmark", "peers"},
-  "faiss": {"benchmark", "peers"},
+  "faiss": {"benchmark", "peers", "inference"},
   "torch": {"benchmark", "peers"},
   "pytorch_metric_learning": {"benchmark", "peers"},
   "sentence_transformers": {"benchmark", "peers"},
   "submitit": {"sweeps"},
   "ray": {"sweeps"},
   "optuna": {"sweeps"},
+  "jax2onnx": {"inference"},
+  "onnxruntime": {"inference"},
+  "starlette": {"explore"},
+  "anyio": {"explore"},
+  "uvicorn": {"explore"},
   "absl": set(),
 }
 
@@ -180,7 +191,7 @@ def test_configs_import_nothing_but_ml_collections():
 
 def test_scripts_stay_short():
   for path in (ROOT / "experiments").glob("[!_]*.py"):
-    shared = ("app.py", "suites.py")  # what the commands have in common
+    shared = ("app.py", "suites.py", "using.py")  # what the commands have in common
     limit = 150 if path.name in shared else 100
     assert len(path.read_text().splitlines()) <= limit, path
 

@@ -10,8 +10,9 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
+import numpy as np
 from tqdm import tqdm
 
 # Seconds between writes of TensorBoard's events to the disk.
@@ -129,11 +130,29 @@ def _standard(value: Any) -> Any:
 
 def write_text(path: Path, text: str) -> None:
   """Writes text so that the file is whole or not there."""
+  with whole_file(path) as file:
+    file.write(text.encode())
+
+
+def write_npz(path: Path, arrays: Mapping[str, Any]) -> None:
+  """Writes an archive of arrays so that it is whole or not there."""
+  with whole_file(path) as file:
+    np.savez(file, **arrays)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+  """A file that gets its name when all is written; else nothing is left.
+
+  Raises:
+    OSError: it can't be written.
+  """
   temporary = path.with_name(path.name + ".tmp")
   try:
-    temporary.write_text(text)
+    with temporary.open("wb") as file:
+      yield file
     os.replace(temporary, path)
-  except OSError:
+  except BaseException:
     with contextlib.suppress(OSError):
       temporary.unlink(missing_ok=True)
     raise

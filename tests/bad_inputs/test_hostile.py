@@ -160,7 +160,7 @@ def test_nothing_hides_in_an_npz(tmp_path):
     def __reduce__(self):
       return os.system, (f"touch {tmp_path}/PWNED",)
 
-  from tripletjax.report.files import read_npz
+  from tripletjax.npz_files import read_npz
 
   held = np.empty(1, object)
   held[0] = Evil()

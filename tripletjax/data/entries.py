@@ -6,6 +6,7 @@ import dataclasses
 import os
 import re
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -111,7 +112,13 @@ def checked(flag: str, listing: Listing) -> Listing:
       f"{flag}: expected two identities or more, got one: {labels.pop()!r}, "
       f"{len(listing.entries):,} images"
     )
-  for entry in listing.entries:
+  check_names(flag, listing.entries)
+  return listing
+
+
+def check_names(flag: str, entries: Iterable[Entry]) -> None:
+  """UserError where a file's name isn't UTF-8: no set can hold it."""
+  for entry in entries:
     try:
       (entry.label + entry.group + entry.path).encode()
     except UnicodeEncodeError:
@@ -119,4 +126,3 @@ def checked(flag: str, listing: Listing) -> Listing:
       raise UserError(
         f"{flag}: expected file names in UTF-8, got {name!r}"
       ) from None
-  return listing

@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tripletjax.data.archive import Archive
-from tripletjax.data.entries import Entry, Folder, Listing, check_split, checked
+from tripletjax.data.entries import (
+  Entry,
+  Folder,
+  Listing,
+  check_names,
+  check_split,
+  checked,
+)
 from tripletjax.data.images import ENDINGS
 from tripletjax.errors import UserError
 
@@ -50,6 +57,26 @@ def list_images(values: Sequence[str]) -> Listing:
   return checked("--images", Listing(entries, dict(passed)))
 
 
+def list_loose(value: str) -> Listing:
+  """The images of one folder or zip, whose identities needn't be known.
+
+  Args:
+    value: the folder or zip.
+
+  Returns:
+    They by path; the label is "" where an image lies in no folder of its own.
+
+  Raises:
+    UserError: nothing there, not readable, or a zip that isn't safe to read.
+  """
+  passed: collections.Counter[str] = collections.Counter()
+  path = Path(value).expanduser()
+  found = _list_place("train", path, passed, loose=True)
+  entries = sorted(found, key=lambda entry: entry.path)
+  check_names("--images", entries)
+  return Listing(entries, dict(passed))
+
+
 def _place(value: str) -> tuple[str, Path]:
   """Split and path of a value of --images."""
   split, equals, path = value.partition("=")
@@ -62,9 +89,17 @@ def _place(value: str) -> tuple[str, Path]:
 
 
 def _list_place(
-  split: str, path: Path, passed: collections.Counter[str]
+  split: str,
+  path: Path,
+  passed: collections.Counter[str],
+  *,
+  loose: bool = False,
 ) -> Iterator[Entry]:
-  """The images of one folder or zip, in no order."""
+  """The images of one folder or zip, in no order.
+
+  Those in no identity's folder have the label "" where `loose`, and are refused
+  else.
+  """
   origin: Folder | Archive
   links: list[str] = []
   if path.is_dir():
@@ -96,7 +131,7 @@ def _list_place(
   for file in images:
     name = file.name.removeprefix(root)
     label = name.rpartition("/")[0]
-    if not label:
+    if not label and not loose:
       raise UserError(
         f"--images: {path / file.name} lies in no identity's folder; put each "
         "identity's images into a folder of its own, or list them by --csv"

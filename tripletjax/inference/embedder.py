@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -62,7 +65,7 @@ class Embedder:
     checkpoint: str = "latest",
     batch_size: int | None = None,
     devices: parallel.Devices | None = None,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], Any] = print,
   ) -> Embedder:
     """Loads a run from its folder alone: its data isn't needed.
 
@@ -126,12 +129,28 @@ class Embedder:
     """By which distance it was trained, a name from `DISTANCES`."""
     return self.run.config.loss.distance
 
+  @functools.cached_property
+  def fingerprint(self) -> str:
+    """Changes with whatever changes an embedding or a distance.
+
+    What was kept of another network (a gallery, a threshold) is known by it.
+    """
+    weights = {"params": self.run.params, "batch_stats": self.run.batch_stats}
+    config = self.config
+    digest = hashlib.blake2b(digest_size=16)
+    asked = [config.model.to_dict(), self.image_shape, config.data.invert]
+    digest.update(json.dumps([*asked, self.distance]).encode())
+    for path, leaf in jax.tree_util.tree_leaves_with_path(weights):
+      digest.update(f"{jax.tree_util.keystr(path)} {leaf.shape}".encode())
+      digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()
+
   def read(self, image: Image) -> np.ndarray:
     """An image as the network was trained on it.
 
     Args:
-      image: a path, the bytes of an image file, or uint8 `[H, W]` or
-        `[H, W, C]`, as decoded.
+      image: a path, a file of a folder or zip, the bytes of an image file, or
+        uint8 `[H, W]` or `[H, W, C]`, as decoded.
 
     Returns:
       uint8 `[H, W, C]` of `image_shape`: grey or colour, resized, and inverted

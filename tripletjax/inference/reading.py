@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from tripletjax.data.entries import LARGEST, Folder
+from tripletjax.data.entries import LARGEST, Entry, Folder
 from tripletjax.data.images import DECODE_ERRORS, decode_image, fit_image
 from tripletjax.errors import UserError, printable
 
-# A file's path, an encoded file's bytes, or uint8 [H, W], [H, W, 1 or 3].
-Image = str | os.PathLike[str] | bytes | np.ndarray
+# A file's path, one of a folder or zip, an encoded file's bytes, or uint8
+# [H, W], [H, W, 1 or 3].
+Image = str | os.PathLike[str] | Entry | bytes | np.ndarray
 # Is told of an image that can't be read: its index, and why.
 Unreadable = Callable[[int, UserError], object]
 
@@ -25,8 +26,8 @@ def read_image(
   """Decodes an image, and brings it to what a network was trained on.
 
   Args:
-    image: a path, the bytes of an image file, or uint8 `[H, W]` or
-      `[H, W, C]`.
+    image: a path, a file of a folder or zip, the bytes of an image file, or
+      uint8 `[H, W]` or `[H, W, C]`.
     image_shape: `(H, W, C)` of the result.
     invert: whether white becomes black and black white.
     name: what a message calls it.
@@ -44,8 +45,9 @@ def read_image(
       if image.dtype != np.uint8 or image.shape != image_shape:
         pixels = fit_image(image, channels=channels, size=(height, width))
     else:
-      encoded = image if isinstance(image, bytes) else read_file(Path(image))
-      pixels = decode_image(encoded, channels=channels, size=(height, width))
+      pixels = decode_image(
+        encoded_bytes(image), channels=channels, size=(height, width)
+      )
   except OSError as error:
     raise _unreadable(name, error.strerror or str(error)) from error
   except DECODE_ERRORS as error:
@@ -53,8 +55,13 @@ def read_image(
   return 255 - pixels if invert else pixels
 
 
-def read_file(path: Path) -> bytes:
+def encoded_bytes(image: str | os.PathLike[str] | Entry | bytes) -> bytes:
   """The bytes of an image file; OSError where it can't be read."""
+  if isinstance(image, bytes):
+    return image
+  if isinstance(image, Entry):
+    return image.read()
+  path = Path(image)
   return Folder(path.parent).read(path.name, LARGEST)
 
 
@@ -102,4 +109,5 @@ def name_of(image: Image, index: int) -> str:
   """What a message calls an image: its path, or its place among others."""
   if isinstance(image, bytes | np.ndarray):
     return f"image {index}"
-  return printable(os.fsdecode(image))
+  path = image.file if isinstance(image, Entry) else image
+  return printable(os.fsdecode(path))

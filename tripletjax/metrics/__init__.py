@@ -11,10 +11,12 @@ from collections.abc import Callable, Mapping
 from tripletjax.metrics.clustering import agreement, clustering
 from tripletjax.metrics.curves import det_curve, roc_curve
 from tripletjax.metrics.identification import identification
+from tripletjax.metrics.nearest import nearest
 from tripletjax.metrics.one_shot import episodes, one_shot
 from tripletjax.metrics.pairs import pair_verification
 from tripletjax.metrics.retrieval import retrieval
 from tripletjax.metrics.space import space
+from tripletjax.metrics.thresholds import threshold_at
 from tripletjax.metrics.verification import verification
 
 # (embeddings [N, D], labels [N], *, distance="squared_euclidean", ...)
@@ -37,10 +39,12 @@ __all__ = [
   "det_curve",
   "episodes",
   "identification",
+  "nearest",
   "one_shot",
   "pair_verification",
   "retrieval",
   "roc_curve",
   "space",
+  "threshold_at",
   "verification",
 ]

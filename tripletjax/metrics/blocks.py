@@ -164,7 +164,7 @@ def distance_tile(
   same bits twice. Columns beyond the last embedding are NaN; rows beyond it
   repeat the last.
   """
-  return _distances(
+  return masked_distances(
     _run(x, x_start, x_edge),
     _run(y, y_start, y_edge),
     np.int32(y.size - y_start),
@@ -178,9 +178,10 @@ def _run(rows: Rows, start: int, edge: int) -> jax.Array:
 
 
 @functools.partial(jax.jit, static_argnames=("distance_fn",))
-def _distances(
-  x: jax.Array, y: jax.Array, real: jax.Array, *, distance_fn: DistanceFn
+def masked_distances(
+  x: jax.Array, y: jax.Array, real: ArrayLike, *, distance_fn: DistanceFn
 ) -> jax.Array:
+  """Distances of all rows, with NaN in the columns from `real` on."""
   distances = distance_fn(x, y)
   column = jnp.arange(y.shape[0], dtype=jnp.int32)[None, :]
   return jnp.where(column < real, distances, jnp.nan)

@@ -83,39 +83,104 @@ def clustering(
   """
   array = check_host(embeddings, "embeddings")
   labels = check_labels(labels, len(array), "labels")
+  _check(distance, method, clusters, threshold, len(labels))
+  identities = len(np.unique(labels))
+  nothing = dict.fromkeys((*NAMES, "clusters"), float("nan"))
+  if identities < 2:
+    return nothing
+  if clusters is None and threshold is None:
+    clusters = identities
+  found = find_clusters(
+    array,
+    distance=distance,
+    method=method,
+    clusters=clusters,
+    threshold=threshold,
+    linkage=linkage,
+    seed=seed,
+  )
+  if found is None:
+    return nothing
+  scores = agreement(labels, found)
+  return scores | {"clusters": float(len(np.unique(found)))}
+
+
+def find_clusters(
+  embeddings: ArrayLike,
+  *,
+  distance: str | DistanceFn = "squared_euclidean",
+  method: str = "kmeans",
+  clusters: int | None = None,
+  threshold: float | None = None,
+  linkage: str = "average",
+  seed: int = 0,
+) -> np.ndarray | None:
+  """The clusters that `clustering` compares with identities.
+
+  Args:
+    embeddings: `[N, D]`, floating.
+    distance: as all that follows, as in `clustering`.
+    method: `kmeans` or `agglomerative`.
+    clusters: how many; this or a threshold has to be given.
+    threshold: agglomerative only.
+    linkage: agglomerative only.
+    seed: of k-means' start.
+
+  Returns:
+    The cluster of each, from 0, integer `[N]`; None where an embedding or a
+    distance isn't finite.
+
+  Raises:
+    TypeError: embeddings not floating.
+    ValueError: a shape doesn't fit, the method is unknown, or a number is out
+      of its range.
+
+  >>> points = np.array([[0.0], [0.1], [5.0], [5.1]])
+  >>> len(np.unique(find_clusters(points, clusters=2)))
+  2
+  """
+  array = check_host(embeddings, "embeddings")
+  _check(distance, method, clusters, threshold, len(array))
+  if not np.isfinite(np.asarray(array, np.float32)).all():
+    return None
+  if threshold is None and clusters is None:
+    raise ValueError("expected clusters or threshold, got neither")
+  if method == "kmeans":
+    return _kmeans(array, distance, int(clusters or 0), seed)
+  matrix = _all_distances(np.asarray(array), resolve_distance(distance))
+  if np.isnan(matrix).any():
+    return None
+  if len(array) == 1:  # scikit-learn wants two
+    return np.zeros(1, np.int64)
+  return cluster.AgglomerativeClustering(
+    n_clusters=clusters,
+    distance_threshold=threshold,
+    metric="precomputed",
+    linkage=linkage,
+  ).fit_predict(matrix)
+
+
+def _check(
+  distance: str | DistanceFn,
+  method: str,
+  clusters: int | None,
+  threshold: float | None,
+  count: int,
+) -> None:
   if method not in METHODS:
     raise ValueError(
       f"expected method to be one of {', '.join(METHODS)}, got {method!r}"
     )
-  distance_fn = resolve_distance(distance)
+  resolve_distance(distance)
   if threshold is not None and (method == "kmeans" or clusters is not None):
     raise ValueError(
       "expected threshold with method agglomerative and without clusters"
     )
-  if clusters is not None and not 1 <= clusters <= len(labels):
+  if clusters is not None and not 1 <= clusters <= count:
     raise ValueError(
-      f"expected clusters from 1 to {len(labels)}, the number of embeddings, "
+      f"expected clusters from 1 to {count}, the number of embeddings, "
       f"got {clusters}"
     )
-  identities = len(np.unique(labels))
-  finite = bool(np.isfinite(np.asarray(array, np.float32)).all())
-  if identities < 2 or not finite:
-    return dict.fromkeys((*NAMES, "clusters"), float("nan"))
-  count = identities if clusters is None else clusters
-  if method == "kmeans":
-    found = _kmeans(array, distance, count, seed)
-  else:
-    matrix = _all_distances(np.asarray(array), distance_fn)
-    if np.isnan(matrix).any():
-      return dict.fromkeys((*NAMES, "clusters"), float("nan"))
-    found = cluster.AgglomerativeClustering(
-      n_clusters=count if threshold is None else None,
-      distance_threshold=threshold,
-      metric="precomputed",
-      linkage=linkage,
-    ).fit_predict(matrix)
-  scores = agreement(labels, found)
-  return scores | {"clusters": float(len(np.unique(found)))}
 
 
 def agreement(labels: ArrayLike, clusters: ArrayLike) -> dict[str, float]:

@@ -14,6 +14,7 @@ from tripletjax.metrics.blocks import (
   check_labels,
   check_same_dimension,
 )
+from tripletjax.metrics.episode_draws import episode_draws
 from tripletjax.types import DistanceFn
 
 
@@ -72,11 +73,14 @@ def episodes(
   episodes: int = 400,
   seed: int = 0,
   groups: ArrayLike | None = None,
+  cameras: ArrayLike | None = None,
 ) -> dict[str, float]:
   """The error of `one_shot` over episodes drawn from a set.
 
   Each episode draws `ways` identities, and of each `shots` images to show and
-  `queries` others to ask about.
+  `queries` others to ask about. With `cameras` it is as Lake et al., 2015, did
+  it: one drawer drew all characters that are shown, another one all those that
+  are asked about.
 
   Args:
     embeddings: `[N, D]`, floating.
@@ -89,16 +93,19 @@ def episodes(
     seed: of the draws.
     groups: such as the alphabet of a character, integer, `[N]`: the identities
       of an episode are of one group, drawn among those that have enough.
+    cameras: such as the drawer of a character, integer, `[N]`: an episode draws
+      `shots + queries` of them, and of each identity one image by each.
 
   Returns:
     `one_shot_error`, the mean over episodes; `one_shot_error_stderr`, its
     standard error over episodes (those of one set share their images: of the
     set drawn, not of another set); `one_shot_error_low` and `_high`, 1.96 of
     these on both sides, within [0, 1]. nan where no group has `ways` identities
-    with `shots + queries` images, or with a NaN distance.
+    with `shots + queries` images (by the same cameras), or with a NaN distance.
 
   Raises:
-    TypeError: embeddings not floating, labels or groups not integer.
+    TypeError: embeddings not floating, or labels, groups or cameras not
+      integer.
     ValueError: a shape doesn't fit, or a number is out of its range.
 
   >>> points = np.array([[0.0], [0.1], [5.0], [5.1]])
@@ -110,6 +117,8 @@ def episodes(
   if groups is None:
     groups = np.zeros(len(labels), np.int64)
   groups = check_labels(groups, len(array), "groups")
+  if cameras is not None:
+    cameras = check_labels(cameras, len(array), "cameras")
   for name, value, least in (
     ("ways", ways, 2),
     ("shots", shots, 1),
@@ -118,20 +127,18 @@ def episodes(
   ):
     if value < least:
       raise ValueError(f"expected {name} of at least {least}, got {value}")
-  pools = _pools(labels, groups, ways=ways, images=shots + queries)
+  draws = episode_draws(
+    labels, groups, cameras, ways=ways, images=shots + queries, seed=seed
+  )
   names = [f"one_shot_error{end}" for end in ("", "_stderr", "_low", "_high")]
-  if not pools:
+  if not draws:
     return dict.fromkeys(names, float("nan"))
   rng = np.random.default_rng(seed)
   distance_fn = resolve_distance(distance)
   way = np.arange(ways)
   errors = []
   for _ in range(episodes):
-    pool = pools[int(rng.integers(len(pools)))]
-    chosen = rng.choice(len(pool), ways, replace=False)
-    drawn = np.stack(
-      [rng.choice(pool[c], shots + queries, replace=False) for c in chosen]
-    )
+    drawn = draws[int(rng.integers(len(draws)))](rng)
     shown, asked = drawn[:, :shots].ravel(), drawn[:, shots:].ravel()
     wrong = _wrong(
       array[asked],
@@ -148,21 +155,6 @@ def episodes(
   low, high = mean - 1.96 * stderr, mean + 1.96 * stderr
   ends = np.clip([low, high], 0, 1)
   return dict(zip(names, map(float, [mean, stderr, *ends]), strict=True))
-
-
-def _pools(
-  labels: np.ndarray, groups: np.ndarray, *, ways: int, images: int
-) -> list[list[np.ndarray]]:
-  """For each group that has enough: the images of each of its identities."""
-  pools = []
-  for group in np.unique(groups):
-    here = np.flatnonzero(groups == group)
-    order = here[np.argsort(labels[here], kind="stable")]
-    _, first = np.unique(labels[order], return_index=True)
-    identities = [m for m in np.split(order, first[1:]) if len(m) >= images]
-    if len(identities) >= ways:
-      pools.append(identities)
-  return pools
 
 
 def _wrong(

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from jax.typing import ArrayLike
 
@@ -81,11 +82,7 @@ def pair_verification(
   array = check_host(embeddings, "embeddings")
   labels = check_labels(labels, len(array), "labels")
   check_protocol(folds, far, resamples)
-  (codes,) = encode(labels)
-  order = np.argsort(codes, kind="stable")
-  images = ImageSet(
-    Rows(array, order), codes[order], resolve_distance(distance)
-  )
+  images = image_set(array, labels, distance)
   same, identity = same_pairs(images)
   different = len(labels) * (len(labels) - 1) // 2 - len(same)
   rng = np.random.default_rng(seed)
@@ -132,7 +129,20 @@ class ImageSet(NamedTuple):
   distance_fn: DistanceFn
 
 
-class _Tile(NamedTuple):
+def image_set(
+  embeddings: np.ndarray | jax.Array,
+  labels: np.ndarray,
+  distance: str | DistanceFn,
+) -> ImageSet:
+  """Embeddings `[N, D]` in the order of their labels, `[N]`."""
+  (codes,) = encode(labels)
+  order = np.argsort(codes, kind="stable")
+  return ImageSet(
+    Rows(embeddings, order), codes[order], resolve_distance(distance)
+  )
+
+
+class PairTile(NamedTuple):
   """Distances of two runs of images, and which of them are pairs, `[B, C]`."""
 
   codes: np.ndarray  # of its rows, [B]
@@ -141,7 +151,7 @@ class _Tile(NamedTuple):
   different: np.ndarray
 
 
-def _tiles(images: ImageSet, *, own: bool = False) -> Iterator[_Tile]:
+def pair_tiles(images: ImageSet, *, own: bool = False) -> Iterator[PairTile]:
   """Every unordered pair once; where `own`, only tiles with same pairs."""
   rows, codes, distance_fn = images
   edge = tile_edge(rows.size)
@@ -159,13 +169,13 @@ def _tiles(images: ImageSet, *, own: bool = False) -> Iterator[_Tile]:
       if begin == start:
         pair = np.triu(pair, 1)
       distances = np.asarray(tile)[:count, :many]
-      yield _Tile(of_rows, distances, equal & pair, ~equal & pair)
+      yield PairTile(of_rows, distances, equal & pair, ~equal & pair)
 
 
 def same_pairs(images: ImageSet) -> tuple[np.ndarray, np.ndarray]:
   """Distance and identity of all same pairs, nearest first, `[S]`."""
   distances, identities = [np.zeros(0, np.float32)], [np.zeros(0, np.int32)]
-  for tile in _tiles(images, own=True):
+  for tile in pair_tiles(images, own=True):
     distances.append(tile.distances[tile.same])
     identities.append(tile.codes[np.nonzero(tile.same)[0]])
   found = np.concatenate(distances)
@@ -213,7 +223,7 @@ def count_different(
         running.append(threads.submit(counted, np.concatenate(waiting)))
         waiting.clear()
 
-    for tile in _tiles(images):
+    for tile in pair_tiles(images):
       values = tile.distances[tile.different]
       total += float(values.sum(dtype=np.float64))
       here = slice(*np.searchsorted(drawn, [seen, seen + len(values)]))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tripletjax.errors import UserError
-from tripletjax.report.files import read_npz, take
+from tripletjax.npz_files import read_npz, take
 from tripletjax.report.scores import SPACES
 
 
