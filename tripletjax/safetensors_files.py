@@ -10,6 +10,7 @@ import json
 import math
 import os
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -35,6 +36,7 @@ DTYPES = {
   "F32": "<f4",
   "F64": "<f8",
 }
+_NAMES = {np.dtype(of): name for name, of in DTYPES.items() if name != "BF16"}
 
 
 def read_safetensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -82,6 +84,35 @@ def read_safetensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
       f"{path}: expected {end:,} bytes after the header, got {len(body):,}"
     )
   return arrays
+
+
+def write_safetensors(arrays: Mapping[str, np.ndarray]) -> bytes:
+  """The bytes of a safetensors file with these arrays, by name.
+
+  Args:
+    arrays: of dtypes that NumPy and the format both have.
+
+  Raises:
+    ValueError: an array has another dtype.
+  """
+  header, parts, end = {}, [], 0
+  # The wider first, so that each begins at a multiple of its own width.
+  for name in sorted(arrays, key=lambda name: (-arrays[name].itemsize, name)):
+    array = arrays[name]
+    if array.dtype.kind == "V" or array.dtype not in _NAMES:
+      raise ValueError(
+        f"expected {name} of {', '.join(map(str, _NAMES))}, got {array.dtype}"
+      )
+    parts.append(np.ascontiguousarray(array).tobytes())
+    header[name] = {
+      "dtype": _NAMES[array.dtype],
+      "shape": list(array.shape),
+      "data_offsets": [end, end + len(parts[-1])],
+    }
+    end += len(parts[-1])
+  text = json.dumps(header, separators=(",", ":")).encode()
+  text += b" " * (-len(text) % 8)
+  return struct.pack("<Q", len(text)) + text + b"".join(parts)
 
 
 def from_bfloat16(bits: np.ndarray) -> np.ndarray:
