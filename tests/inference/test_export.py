@@ -21,7 +21,6 @@ from tripletjax.inference.export_card import model_card
 from tripletjax.inference.export_formats import FORMATS, open_network
 from tripletjax.inference.exported import load_exported
 from tripletjax.safetensors_files import read_safetensors, write_safetensors
-from tripletjax.training import finished
 
 HAS_ONNX = all(
   importlib.util.find_spec(name) for name in FORMATS["onnx"].writes_with
@@ -326,8 +325,8 @@ def test_a_missing_extra_is_named(run, tmp_path, monkeypatch):
 def test_scores_of_another_step_are_not_shown(tmp_path):
   folder = tmp_path / "run"
   make_run(folder, summary={**SUMMARY, "steps": STEP + 1})
-  run = finished.load_run(folder)
-  metadata = export.describe(run, (12, 10, 1), "flax")
+  embedder = Embedder.load(folder)
+  metadata = export.describe(embedder, "flax")
   assert metadata["scores"] is metadata["threshold"] is None
   metadata["check"] = {
     "largest_difference": 0.0, "tolerance": 1e-5, "batches": [1], "said": "",
@@ -340,9 +339,24 @@ def test_scores_of_another_step_are_not_shown(tmp_path):
   evaluation.write_text(
     json.dumps({"step": STEP, "split": "lao", "trained": {"threshold": 0.5}})
   )
-  metadata = export.describe(run, (12, 10, 1), "flax")
+  metadata = export.describe(embedder, "flax")
   assert metadata["threshold"]["value"] == 0.5
   assert metadata["scores"]["split"] == "lao"
+  kept = {
+    "fingerprint": embedder.fingerprint, "split": "eval", "asked": 0.01,
+    "value": 0.125, "far": 0.01, "tar": None, "same_pairs": 0,
+    "different_pairs": 200, "data": "glyphs lao", "images": 21,
+    "identities": 21,
+  }  # fmt: skip
+  others = [kept | {"fingerprint": "x", "value": 1.0}, kept | {"asked": 0.5}]
+  (folder / "threshold.json").write_text(
+    json.dumps({"thresholds": [*others, kept]})
+  )
+  threshold = export.describe(embedder, "flax")["threshold"]
+  assert threshold == {
+    "value": 0.125,
+    "said": "false-accept rate 0.01 (2 of 200 different pairs), on glyphs lao",
+  }
 
 
 def test_names_do_not_become_markdown(tmp_path):

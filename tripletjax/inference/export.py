@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from tripletjax.errors import UserError
+from tripletjax.inference.embedder import Embedder
 from tripletjax.inference.export_card import SPACES, model_card
 from tripletjax.inference.export_folder import new_folder, write_metadata
 from tripletjax.inference.export_formats import (
@@ -22,8 +23,8 @@ from tripletjax.inference.export_formats import (
   check_installed,
   make_forward,
 )
-from tripletjax.training.finished import FinishedRun, check_network, load_run
-from tripletjax.training.run_folder import read_image_shape
+from tripletjax.inference.thresholds import kept_thresholds
+from tripletjax.training.finished import FinishedRun
 from tripletjax.training.splits import describe_part
 from tripletjax.training.state import LOSS
 from tripletjax.writers import write_json
@@ -68,16 +69,10 @@ def export_run(
     )
   kind = FORMATS[format]
   check_installed(f"--format={format}", kind.writes_with, format)
-  run = load_run(workdir, which=checkpoint, say=say)
-  image_shape = read_image_shape(run.workdir)
-  if image_shape is None:
-    raise UserError(
-      f"--workdir: {run.workdir} doesn't say which images it was trained on: "
-      "expected a data.json, as experiments.train writes it"
-    )
-  check_network(run, image_shape)
-  run, said = _as_written(run, format)
-  metadata = describe(run, image_shape, format)
+  embedder = Embedder.load(workdir, checkpoint=checkpoint, say=say)
+  image_shape = embedder.image_shape
+  metadata = describe(embedder, format)
+  run, said = _as_written(embedder.run, format)
   files = (*(f.file for f in FORMATS.values()), "config.json")
   with new_folder(Path(output), files) as folder:
     (folder / kind.file).write_bytes(kind.write(run, image_shape))
@@ -147,10 +142,10 @@ def _as_written(run: FinishedRun, kind: str) -> tuple[FinishedRun, str]:
   )
 
 
-def describe(run: FinishedRun, image_shape: Shape, kind: str) -> dict[str, Any]:
+def describe(embedder: Embedder, kind: str) -> dict[str, Any]:
   """What a user of the file must know, but for how equal it is."""
-  config = run.config
-  height, width, channels = image_shape
+  run, config = embedder.run, embedder.config
+  height, width, channels = embedder.image_shape
   fields = saved_config(run)
   packages = _VERSIONS + FORMATS[kind].writes_with
   params = {name: tree for name, tree in run.params.items() if name != LOSS}
@@ -172,7 +167,7 @@ def describe(run: FinishedRun, image_shape: Shape, kind: str) -> dict[str, Any]:
       "normalized": bool(config.model.normalize),
       "distance": config.loss.distance,
     },
-    "threshold": find_threshold(run),
+    "threshold": find_threshold(embedder),
     "parameters": sum(int(x.size) for x in jax.tree.leaves(params)),
     "run": {"name": run.workdir.absolute().name, "step": run.step},
     "data": {
@@ -197,9 +192,15 @@ def saved_config(run: FinishedRun) -> dict[str, Any]:
   return fields
 
 
-def find_threshold(run: FinishedRun) -> dict[str, Any] | None:
-  """Up to which distance two images are one identity; None if not measured."""
-  for summary, said in _summaries(run):
+def find_threshold(embedder: Embedder) -> dict[str, Any] | None:
+  """Up to which distance two images are one identity; None if not measured.
+
+  The one that `experiments.verify` chose for this network; else that of the
+  latest measurement.
+  """
+  for kept in kept_thresholds(embedder):
+    return {"value": kept.value, "said": kept.describe()}
+  for summary, said in _summaries(embedder.run):
     value = _scores_of(summary, "trained").get("threshold")
     if isinstance(value, int | float):
       return {

@@ -103,6 +103,19 @@ def choose_threshold(
   return found
 
 
+def kept_thresholds(embedder: Embedder) -> list[Threshold]:
+  """Those that were chosen before for this very network; nothing is measured.
+
+  The one of the evaluation split and the usual rate stands first, if any.
+  """
+  kept = [
+    _threshold(entry)
+    for entry in _read(embedder.workdir / FILE)
+    if entry["fingerprint"] == embedder.fingerprint
+  ]
+  return sorted(kept, key=lambda t: (t.split != "eval", t.asked != FAR))
+
+
 def _measure(
   embedder: Embedder,
   far: float,
