@@ -76,9 +76,15 @@ def get_config(variant: str = "") -> ConfigDict:
 
   config.loss = ConfigDict()
   config.loss.name = "triplet"
+  config.model.norm_frozen = False  # BatchNorm's statistics stay
   config.loss.miner = "semi_hard"
   config.loss.triplets_per_anchor = 0  # a cap; 0 is none
   config.loss.next_miner = ""  # a curriculum: another miner ...
+  config.model.pixels = "unit"  # [0, 1]; symmetric, imagenet, lite, facenet
+  config.model.pooling = ""  # the network's own; average, gem, flatten
+  config.model.head = "linear"  # or mlp, linear_norm
+  config.model.pretrained = ""  # a run's folder, a file, efficientnet_lite0;
+  config.model.pretrained_ignore = ""  # without what this pattern is in
   config.loss.next_after = "50 percent"  # ... from here on
   config.loss.margin = 0.2
   config.loss.margin_end = config.loss.get_oneway_ref("margin")  # may move ...
@@ -122,6 +128,8 @@ def get_config(variant: str = "") -> ConfigDict:
   config.parallel.references = "gather"  # or in a "ring", to hold fewer
 
   config.memory = ConfigDict()
+  config.optimizer.freeze = ""  # parameters with this pattern in their path
+  config.optimizer.rates = ""  # factors by pattern, "Dense_0=10, stem=0.1"
   config.memory.size = 0  # embeddings of earlier batches as references
   config.memory.start = "10 percent"  # of training; till then it's only filled
 

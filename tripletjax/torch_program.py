@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import pickletools
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 _CONSTANTS = {
   "NONE": None,
@@ -54,7 +54,7 @@ _MARK = _Mark()
 
 
 def follow(
-  program: bytes,
+  program: bytes | BinaryIO,
   *,
   names: Collection[str],
   calls: Mapping[str, Callable[..., Any]],
@@ -63,7 +63,7 @@ def follow(
   """What a pickle describes.
 
   Args:
-    program: the pickle.
+    program: the pickle; or a file, which is read up to the end of its next one.
     names: what it may name, as torch.FloatStorage; anything else is refused.
     calls: what of it may be called, and what is called instead.
     persistent: makes an object of a persistent id.
@@ -73,8 +73,10 @@ def follow(
       of the functions says so.
   """
   machine = _Machine(names, calls, persistent)
+  if isinstance(program, bytes):
+    program = io.BytesIO(program)
   try:
-    for operation, argument, _ in pickletools.genops(io.BytesIO(program)):
+    for operation, argument, _ in pickletools.genops(program):
       machine.step(operation.name, argument)
   except MalformedError:
     raise

@@ -23,15 +23,23 @@ GROUP = 16
 
 
 def normalized(
-  x: jax.Array, norm: str, *, train: bool, axis_name: str | None
+  x: jax.Array,
+  norm: str,
+  *,
+  train: bool,
+  axis_name: str | None,
+  epsilon: float = 1e-5,
 ) -> jax.Array:
   """`x` by a name from `NORMS`; in float32, of the type of `x`."""
   wide = x.astype(jnp.float32)
-  return NORMS[norm](wide, train=train, axis_name=axis_name).astype(x.dtype)
+  norm_fn = NORMS[norm]
+  return norm_fn(
+    wide, train=train, axis_name=axis_name, epsilon=epsilon
+  ).astype(x.dtype)
 
 
 def batch_norm(
-  x: jax.Array, *, train: bool, axis_name: str | None
+  x: jax.Array, *, train: bool, axis_name: str | None, epsilon: float
 ) -> jax.Array:
   """BatchNorm over the batch of all devices (Ioffe & Szegedy, 2015).
 
@@ -41,19 +49,20 @@ def batch_norm(
   return nn.BatchNorm(
     use_running_average=not train,
     momentum=0.9,
+    epsilon=epsilon,
     axis_name=axis_name,
   )(x)
 
 
 def group_norm(
-  x: jax.Array, *, train: bool, axis_name: str | None
+  x: jax.Array, *, train: bool, axis_name: str | None, epsilon: float
 ) -> jax.Array:
   """GroupNorm of each image by itself (Wu & He, 2018); no running statistics.
 
   Groups of 16 channels; of 8 or 4 where 16 doesn't divide the width, and of all
   channels where these don't either.
   """
-  del train, axis_name
+  del train, axis_name, epsilon
   size = math.gcd(x.shape[-1], GROUP)
   if size < 4:
     # A group of one value would be normalised to 0.

@@ -1,146 +1,28 @@
-"""ResNet-18."""
+"""ResNet-18 and ResNet-50."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
-from tripletjax.distances import l2_normalize
-from tripletjax.models.convolution import convolution
-from tripletjax.models.layers import example_dropout, normalized
+from tripletjax.models.blocks import ConvNorm
+from tripletjax.models.network import EmbeddingNetwork, block_of
 
-# Channels of the four stages of the paper.
-WIDTHS = (64, 128, 256, 512)
 # Images whose shorter side is below this many pixels keep it in the stem.
 SMALL = 128
 
 
-class ResNet18(nn.Module):
-  """ResNet-18 (He et al., 2016, "Deep Residual Learning"), and a Dense.
-
-  Four stages of two blocks, the latter three at half of the resolution of the
-  one before, and the mean over the pixels. The stem is that of the paper (7 x 7
-  with stride 2, then a maximum over 3 x 3 with stride 2) for images of 128
-  pixels or more, and 3 x 3 with stride 1 for smaller ones, as the paper has it
-  for CIFAR-10.
+class _Block(nn.Module):
+  """A block of a ResNet, beside a shortcut.
 
   Attributes:
-    features: channels of the four stages; those of the paper when empty.
-    dimension: length of the embedding.
-    normalize: whether embeddings are put on the unit sphere, as in FaceNet.
-    axis_name: the axis of devices over which BatchNorm takes its statistics.
-    norm: a name from `NORMS`.
-    dropout: probability that a feature before the Dense is dropped.
-    dtype: what is computed in; parameters and embeddings are float32.
-    remat: whether the blocks' activations are computed again for the gradient,
-      and not kept (Chen et al., 2016). XLA undoes it for CPUs.
-  """
-
-  features: Sequence[int]
-  dimension: int
-  normalize: bool = True
-  axis_name: str | None = None
-  norm: str = "batch"
-  dropout: float = 0.0
-  dtype: DTypeLike = jnp.float32
-  remat: bool = False
-
-  @nn.compact
-  def __call__(
-    self,
-    images: Float[Array, "b h w c"],
-    *,
-    train: bool,
-    keys: Key[Array, " b"] | None = None,
-  ) -> Float[Array, "b d"]:
-    """Embeds images with values in [0, 1].
-
-    Args:
-      images: `[B, H, W, C]`.
-      train: whether BatchNorm uses, and updates from, this batch's statistics.
-      keys: a PRNG key for each image, by which features are dropped.
-
-    Returns:
-      Embeddings, float32 `[B, dimension]`.
-    """
-    widths = tuple(self.features) or WIDTHS
-    shared: dict[str, Any] = {
-      "train": train,
-      "norm": self.norm,
-      "axis_name": self.axis_name,
-      "dtype": self.dtype,
-    }
-    small = min(images.shape[1:3]) < SMALL
-    x = ConvNorm(
-      widths[0], size=3 if small else 7, stride=1 if small else 2, **shared
-    )(images)
-    x = jax.nn.relu(x)
-    if not small:
-      x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
-    block = nn.remat(Block) if self.remat else Block
-    for stage, width in enumerate(widths):
-      for number in range(2):
-        stride = 2 if stage and not number else 1
-        name = f"stage_{stage + 1}_block_{number + 1}"
-        x = block(width, stride=stride, name=name, **shared)(x)
-    x = jnp.mean(x, axis=(1, 2), dtype=jnp.float32).astype(self.dtype)
-    x = example_dropout(x, self.dropout, keys)
-    x = nn.Dense(self.dimension, dtype=self.dtype)(x).astype(jnp.float32)
-    return l2_normalize(x) if self.normalize else x
-
-
-class ConvNorm(nn.Module):
-  """A convolution without bias, and a norm.
-
-  Attributes:
-    width: number of channels that come out.
-    size: side of the kernel.
-    stride: of the kernel.
-    train: see `ResNet18`, as all that follow.
-    norm: likewise.
-    axis_name: likewise.
-    dtype: likewise.
-  """
-
-  width: int
-  size: int
-  stride: int
-  train: bool
-  norm: str
-  axis_name: str | None
-  dtype: DTypeLike
-
-  @nn.compact
-  def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b i j k"]:
-    """`[B, H, W, C]` to `[B, H / stride, W / stride, width]`."""
-    x = nn.Conv(
-      self.width,
-      (self.size, self.size),
-      strides=self.stride,
-      # Of an odd kernel, the same on both sides: SAME would pad a stride of 2
-      # on one side only.
-      padding=self.size // 2,
-      use_bias=False,
-      kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
-      dtype=self.dtype,
-      conv_general_dilated=convolution,
-    )(x)
-    return normalized(x, self.norm, train=self.train, axis_name=self.axis_name)
-
-
-class Block(nn.Module):
-  """Two convolutions of 3 x 3 beside a shortcut.
-
-  Attributes:
-    width: number of channels that come out.
-    stride: of the first convolution, and of the shortcut.
-    train: see `ResNet18`, as all that follow.
+    width: number of channels that its 3 x 3 convolution has.
+    stride: of that convolution, and of the shortcut.
+    train: see `ConvNorm`, as all that follow.
     norm: likewise.
     axis_name: likewise.
     dtype: likewise.
@@ -155,17 +37,89 @@ class Block(nn.Module):
 
   @nn.compact
   def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b i j k"]:
-    """`[B, H, W, C]` to `[B, H / stride, W / stride, width]`."""
+    """`[B, H, W, C]` to `[B, H / stride, W / stride, its channels]`."""
     shared: dict[str, Any] = {
       "train": self.train,
       "norm": self.norm,
       "axis_name": self.axis_name,
       "dtype": self.dtype,
     }
-    y = ConvNorm(self.width, size=3, stride=self.stride, **shared)(x)
-    y = ConvNorm(self.width, size=3, stride=1, **shared)(jax.nn.relu(y))
-    if self.stride > 1 or x.shape[-1] != self.width:
+    y = self.convolved(x, shared)
+    if self.stride > 1 or x.shape[-1] != y.shape[-1]:
       x = ConvNorm(
-        self.width, size=1, stride=self.stride, name="shortcut", **shared
+        y.shape[-1], size=1, stride=self.stride, name="shortcut", **shared
       )(x)
     return jax.nn.relu(x + y)
+
+  def convolved(self, x: jax.Array, shared: dict[str, Any]) -> jax.Array:
+    """What is beside the shortcut."""
+    raise NotImplementedError
+
+
+class Block(_Block):
+  """Two convolutions of 3 x 3."""
+
+  def convolved(self, x: jax.Array, shared: dict[str, Any]) -> jax.Array:
+    """`[B, H, W, C]` to `[B, H / stride, W / stride, width]`."""
+    x = ConvNorm(self.width, size=3, stride=self.stride, **shared)(x)
+    return ConvNorm(self.width, size=3, stride=1, **shared)(jax.nn.relu(x))
+
+
+class Bottleneck(_Block):
+  """A convolution of 3 x 3 between two of 1 x 1, the last four times as wide.
+
+  The stride is that of the 3 x 3 convolution, as in torchvision's weights; the
+  paper has it in the first one.
+  """
+
+  def convolved(self, x: jax.Array, shared: dict[str, Any]) -> jax.Array:
+    """`[B, H, W, C]` to `[B, H / stride, W / stride, 4 * width]`."""
+    x = jax.nn.relu(ConvNorm(self.width, size=1, stride=1, **shared)(x))
+    x = ConvNorm(self.width, size=3, stride=self.stride, **shared)(x)
+    return ConvNorm(4 * self.width, size=1, stride=1, **shared)(jax.nn.relu(x))
+
+
+class ResNet18(EmbeddingNetwork):
+  """ResNet-18 (He et al., 2016, "Deep Residual Learning"), and a head.
+
+  Four stages of two blocks, the latter three at half of the resolution of the
+  one before, and the mean over the pixels. The stem is that of the paper (7 x 7
+  with stride 2, then a maximum over 3 x 3 with stride 2) for images of 128
+  pixels or more, and 3 x 3 with stride 1 for smaller ones, as the paper has it
+  for CIFAR-10. `features` are the channels of the four stages.
+  """
+
+  WIDTHS: ClassVar[tuple[int, ...]] = (64, 128, 256, 512)
+  DEPTHS: ClassVar[tuple[int, ...]] = (2, 2, 2, 2)
+  BLOCK: ClassVar[type[nn.Module]] = Block
+
+  def trunk(
+    self, x: jax.Array, widths: tuple[int, ...], shared: dict[str, Any]
+  ) -> jax.Array:
+    """`[B, H, W, C]` to an eighth, or a 32nd, of the resolution."""
+    small = min(x.shape[1:3]) < SMALL
+    x = ConvNorm(
+      widths[0], size=3 if small else 7, stride=1 if small else 2, **shared
+    )(x)
+    x = jax.nn.relu(x)
+    if not small:
+      x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+    block = block_of(self.BLOCK, self)
+    stages = enumerate(zip(widths, self.DEPTHS, strict=True))
+    for stage, (width, depth) in stages:
+      for number in range(depth):
+        stride = 2 if stage and not number else 1
+        name = f"stage_{stage + 1}_block_{number + 1}"
+        x = block(width, stride=stride, name=name, **shared)(x)
+    return x
+
+
+class ResNet50(ResNet18):
+  """ResNet-50 (He et al., 2016): `ResNet18` of 3, 4, 6 and 3 bottlenecks.
+
+  `features` are the channels of the four stages' 3 x 3 convolutions; what comes
+  out of a stage has four times as many.
+  """
+
+  DEPTHS: ClassVar[tuple[int, ...]] = (3, 4, 6, 3)
+  BLOCK: ClassVar[type[nn.Module]] = Bottleneck

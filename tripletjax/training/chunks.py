@@ -108,18 +108,19 @@ def _embed(embed_fn: EmbedFn, params: Any, examples: Examples) -> jax.Array:
   return embeddings
 
 
-def check_chunk(chunk: int, *, share: int, norm: str) -> None:
+def check_chunk(chunk: int, *, share: int, uses_batch: bool) -> None:
   """Raises a `UserError` unless a batch can be embedded in chunks.
 
   Args:
     chunk: `batch.chunk`; 0 is none.
     share: images of the batch that a device has.
-    norm: `model.norm`.
+    uses_batch: whether the network uses statistics of the batch.
   """
-  if chunk and norm == "batch":
+  if chunk and uses_batch:
     raise UserError(
-      "model.norm: expected group beside batch.chunk, got batch: BatchNorm's "
-      "statistics are those of the whole batch, which is never there at once"
+      "model.norm: expected group beside batch.chunk, or model.norm_frozen, "
+      "got batch: BatchNorm's statistics are those of the whole batch, which "
+      "is never there at once"
     )
   if chunk and share % chunk:
     raise UserError(

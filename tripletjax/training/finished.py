@@ -16,7 +16,7 @@ from tripletjax import checkpoint
 from tripletjax.errors import UserError
 from tripletjax.training import objective, parallel, splits
 from tripletjax.training.limits import check_saved
-from tripletjax.training.network import make_model
+from tripletjax.training.network import check_model, make_model
 from tripletjax.training.state import LOSS, TrainState, create_state
 
 # Fields without which a run can't be used.
@@ -44,6 +44,12 @@ MODEL_DEFAULTS = {
   "dropout": 0.0,
   "dtype": "float32",
   "remat": False,
+  "pixels": "unit",
+  "pooling": "",
+  "head": "linear",
+  "norm_frozen": False,
+  "pretrained": "",
+  "pretrained_ignore": "",
 }
 
 
@@ -137,6 +143,7 @@ def read_config(workdir: Path) -> ConfigDict:
   try:
     check_saved(config, objective.CHOICES)
   except UserError as error:
+    check_model(config.model)
     raise UserError(f"--workdir: {path}: {error}") from None
   return config
 

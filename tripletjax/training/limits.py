@@ -64,12 +64,29 @@ SAVED: dict[str, tuple[Any, int | None]] = {
   "evaluation.folds": (int, 2),
 }
 
+  "model.pixels": (str, None),
+  "model.pooling": (str, None),
+  "model.head": (str, None),
+  "model.norm_frozen": (bool, None),
+  "model.pretrained": (str, None),
+  "model.pretrained_ignore": (str, None),
 
 def check_numbers(config: ConfigDict) -> None:
   """Raises a `UserError` for a number that is not finite, or absurd.
 
   >>> check_numbers(ConfigDict({"loss": {"beta": float("nan")}}))
   Traceback (most recent call last):
+# Of these, the names that there are.
+CHOSEN = (
+  "model.name",
+  "model.norm",
+  "model.dtype",
+  "model.pixels",
+  "model.pooling",
+  "model.head",
+  "loss.distance",
+  "data.unseen",
+)
   tripletjax.errors.UserError: loss.beta: expected a finite number, got nan
   """
   for field, value in _numbers(config):

@@ -23,6 +23,7 @@ from tripletjax.training import (
 from tripletjax.training.evaluation import raw_pixels
 from tripletjax.training.feeding import Feed
 from tripletjax.training.lane import open_folder, open_lane
+from tripletjax.training.network import describe_model
 from tripletjax.training.numbers import step_numbers
 from tripletjax.training.progress import Progress
 from tripletjax.training.setup import Run, prepare_run
@@ -98,9 +99,8 @@ def _run(
   bar: bool,
 ) -> Summary:
   state = run.create()
-  run.say(
-    f"model: {run.config.model.name}, {count_parameters(state):,} parameters"
-  )
+  shape = run.train_source.image_shape
+  run.say(f"model: {describe_model(run.config, shape)}")
   total = run.schedule.total
   stop = total if max_steps is None else min(total, max_steps)
   begun = progress.begin(run, state, checkpoints)

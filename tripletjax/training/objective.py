@@ -19,7 +19,7 @@ from tripletjax.distances import DISTANCES
 from tripletjax.errors import UserError
 from tripletjax.losses import LOSSES
 from tripletjax.miners import MINERS, capped, curriculum
-from tripletjax.models import DTYPES, MODELS, NORMS
+from tripletjax.models import DTYPES, HEADS, MODELS, NORMS, PIXELS, POOLINGS
 from tripletjax.reductions import REDUCTIONS
 from tripletjax.training.explicit import make_explicit_loss
 from tripletjax.training.health import check_train
@@ -46,6 +46,9 @@ CHOICES: Mapping[str, Mapping[str, Any]] = {
   "model.dtype": DTYPES,
   "optimizer.name": OPTIMIZERS,
   "optimizer.schedule": SCHEDULES,
+  "model.pixels": PIXELS,
+  "model.pooling": {"": None, **POOLINGS},
+  "model.head": HEADS,
   "parallel.backend": BACKENDS,
   "data.cache": dict.fromkeys(PLACES),
   "batch.within": dict.fromkeys(WITHIN),

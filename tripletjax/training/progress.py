@@ -86,7 +86,7 @@ def begin(
   step = int(processes.from_first(np.int32(latest if at is None else at)))
   if not step:
     # There is no checkpoint of step 0.
-    state = parallel.replicate(state, run.devices)
+    state = parallel.replicate(run.start(state), run.devices)
     first = processes.is_first()
     untrained = evaluate(run, state) if first else {}
     _check_best(run, untrained)

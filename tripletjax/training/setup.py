@@ -27,7 +27,7 @@ from tripletjax.training.evaluation import (
 from tripletjax.training.explicit import check_mining, triplets_of
 from tripletjax.training.limits import check_sizes
 from tripletjax.training.memory import check_memory
-from tripletjax.training.network import make_model
+from tripletjax.training.network import make_model, uses_batch
 from tripletjax.training.optimizer import make_optimizer
 from tripletjax.training.run_data import (
   config_lines,
@@ -39,6 +39,7 @@ from tripletjax.training.run_data import (
 from tripletjax.training.schedule import Schedule, make_schedule
 from tripletjax.training.splits import describe_part, open_parts
 from tripletjax.training.state import TrainState, state_maker
+from tripletjax.training.starting import StartFn, prepare_start
 from tripletjax.training.step import make_drift_step, make_train_step
 
 # State, an earlier batch, the run's key, the batch's step from 0, how many were
@@ -58,6 +59,7 @@ class Run(NamedTuple):
   devices: parallel.Devices
   new_state: Callable[[jax.Array, dict[str, float]], TrainState]
   step: Callable[..., Any]  # of one device
+  start: StartFn
   train_step: Callable[..., Any]
   drift: DriftFn | None
   embed: EmbedFn
@@ -66,7 +68,10 @@ class Run(NamedTuple):
   say: Callable[[str], None]
 
   def create(self) -> TrainState:
-    """The state before the first step, on one device."""
+    """A fresh state, on one device, as the seed makes it.
+
+    Training begins with what `start` makes of it.
+    """
     return self.new_state(
       jax.random.fold_in(jax.random.key(self.config.seed), 0),
       objective.loss_parameters(self.config),
@@ -116,7 +121,7 @@ def prepare_run(
   check_chunk(
     config.batch.chunk,
     share=share,
-    norm=config.model.norm,
+    uses_batch=uses_batch(config.model),
   )
   check_mining(config, devices=len(devices))
   check_memory(
@@ -154,6 +159,7 @@ def prepare_run(
     )
   make_tx = functools.partial(
     make_optimizer,
+  model = make_model(config, axis_name=parallel.AXIS)
     config,
     total_steps=schedule.total,
     warmup_steps=schedule.warmup,
@@ -173,6 +179,8 @@ def prepare_run(
     skip_nonfinite=config.train.on_nonfinite == "skip",
     optimizer_fn=make_tx,
   )
+    norm_frozen=config.model.norm_frozen,
+    freeze=config.optimizer.freeze,
   return Run(
     config=config,
     workdir=workdir,
@@ -182,7 +190,7 @@ def prepare_run(
     sampler=sampler,
     devices=devices,
     new_state=state_maker(
-      make_model(config, axis_name=parallel.AXIS),
+      model,
       make_tx(),
       image_shape=train_source.image_shape,
       averaged=config.optimizer.ema > 0,
@@ -190,6 +198,7 @@ def prepare_run(
     ),
     step=train_step,
     train_step=parallel.data_parallel(
+    start=prepare_start(config, model, train_source.image_shape, workdir, say),
       train_step,
       devices,
       replicated=(2, 3),
@@ -239,6 +248,7 @@ def make_drift(config: ConfigDict, devices: parallel.Devices) -> DriftFn:
       chunk=config.batch.chunk,
     ),
     devices,
+      norm_frozen=config.model.norm_frozen,
     replicated=(2, 3, 4),
     backend=config.parallel.backend,
   )

@@ -26,6 +26,7 @@ from tripletjax.training.chunks import (
   batch_value_and_grad,
   embed_all,
 )
+from tripletjax.training.groups import only_trained
 from tripletjax.training.memory import Remembered, drift, remember, with_memory
 from tripletjax.training.state import (
   LOSS,
@@ -50,6 +51,8 @@ def make_train_step(
   ema: float = 0.0,
   memory_start: int = 0,
   skip_nonfinite: bool = False,
+  norm_frozen: bool = False,
+  freeze: str = "",
   optimizer_fn: OptimizerFn | None = None,
 ) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
   """The step of one device, to be run on all devices of `axis_name`.
@@ -67,6 +70,9 @@ def make_train_step(
       that has one; before, it is filled.
     skip_nonfinite: a step whose loss or gradient isn't finite changes nothing
       but its number.
+    norm_frozen: the network's statistics stay as they are.
+    freeze: a regular expression; parameters in whose path it is found have no
+      gradient.
     optimizer_fn: `(learning_rate=, weight_decay=)`, which are
       `numbers["optimizer"]`, to an optimizer with the state's kind of state;
       None takes the state's own.
@@ -110,10 +116,10 @@ def make_train_step(
       return value, (statistics, remembered)
 
     (value, (batch_stats, found)), gradients = batch_value_and_grad(
-      _training_embed(state, batch, augment_fn), loss, chunk=chunk
+      _training_embed(state, batch, augment_fn, norm_frozen), loss, chunk=chunk
     )(state.params, _examples(batch, augment_key, axis_name))
     statistics, remembered = found
-    gradients = lax.pmean(gradients, axis_name)
+    gradients = lax.pmean(only_trained(gradients, freeze), axis_name)
     metrics = {
       "loss": value,
       **state.params.get(LOSS, {}),
@@ -128,7 +134,7 @@ def make_train_step(
       state,
       optimizer_fn(**numbers["optimizer"]) if optimizer_fn else state.tx,
       grads=gradients,
-      batch_stats=batch_stats,
+      batch_stats=batch_stats or state.batch_stats,
     )
     state = with_average(state, ema)
     if skip_nonfinite:
@@ -159,7 +165,11 @@ def _where_finite(
 
 
 def make_drift_step(
-  augment_fn: AugmentFn, *, axis_name: str, chunk: int = 0
+  augment_fn: AugmentFn,
+  *,
+  axis_name: str,
+  chunk: int = 0,
+  norm_frozen: bool = False,
 ) -> Callable[..., jax.Array]:
   """How far the memory of an earlier batch is from embedding it now.
 
@@ -178,7 +188,7 @@ def make_drift_step(
     first: jax.Array,
   ) -> jax.Array:
     embeddings = embed_all(
-      _training_embed(state, batch, augment_fn),
+      _training_embed(state, batch, augment_fn, norm_frozen),
       state.params,
       _examples(batch, step_keys(key, step)[0], axis_name),
       chunk=chunk,
@@ -194,7 +204,7 @@ def make_drift_step(
 
 
 def _training_embed(
-  state: TrainState, batch: Batch, augment_fn: AugmentFn
+  state: TrainState, batch: Batch, augment_fn: AugmentFn, norm_frozen: bool
 ) -> EmbedFn:
   """Embeds examples of a batch in training's mode."""
 
@@ -204,7 +214,7 @@ def _training_embed(
       _augmented(batch, examples, augment_fn),
       train=True,
       keys=_dropout_keys(examples["key"]),
-      mutable=["batch_stats"],
+      mutable=[] if norm_frozen else ["batch_stats"],
     )
     return embeddings, updates.get("batch_stats", {})
 
