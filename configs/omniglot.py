@@ -31,6 +31,7 @@ def get_config(variant: str = "") -> ConfigDict:
   config.data.image_size = "32"  # resize to "64" or "128x64", height first
   config.data.channels = 1  # 1 grey, 3 colour, 0 as in the set
   config.data.invert = True  # ink becomes white, paper black
+  config.data.unseen = ""  # "group": without those of train_split
   config.data.split_by = "group"  # divide by identity, group or image,
   config.data.split_fraction = 0.2  # holding out a share,
   config.data.split_seed = 0
@@ -64,6 +65,11 @@ def get_config(variant: str = "") -> ConfigDict:
   config.augment.erasing = 0.0  # probability
   config.augment.cutout = 0.0  # of the side
   config.augment.rotation_classes = False  # quarter turns are new classes
+  config.augment.identity_rotation = 0.0  # degrees, of a batch's pictures of
+  config.augment.identity_scale = 0.0  # an identity alike: a new identity
+  config.augment.identity_shear = 0.0
+  config.augment.identity_elastic = 0.0  # of the side
+  config.augment.identity_smoothness = 0.2  # of the side
 
   config.model = ConfigDict()
   config.model.name = "convnet"
@@ -71,21 +77,21 @@ def get_config(variant: str = "") -> ConfigDict:
   config.model.dimension = 64
   config.model.normalize = True
   config.model.norm = "batch"  # or "group", which batch.chunk needs
+  config.model.norm_frozen = False  # BatchNorm's statistics stay
   config.model.dropout = 0.0  # probability, before the last layer
   config.model.dtype = "float32"  # computed in; "bfloat16"
   config.model.remat = False  # compute activations twice, keep fewer
-
-  config.loss = ConfigDict()
-  config.loss.name = "triplet"
-  config.model.norm_frozen = False  # BatchNorm's statistics stay
-  config.loss.miner = "semi_hard"
-  config.loss.triplets_per_anchor = 0  # a cap; 0 is none
-  config.loss.next_miner = ""  # a curriculum: another miner ...
   config.model.pixels = "unit"  # [0, 1]; symmetric, imagenet, lite, facenet
   config.model.pooling = ""  # the network's own; average, gem, flatten
   config.model.head = "linear"  # or mlp, linear_norm
   config.model.pretrained = ""  # a run's folder, a file, efficientnet_lite0;
   config.model.pretrained_ignore = ""  # without what this pattern is in
+
+  config.loss = ConfigDict()
+  config.loss.name = "triplet"
+  config.loss.miner = "semi_hard"
+  config.loss.triplets_per_anchor = 0  # a cap; 0 is none
+  config.loss.next_miner = ""  # a curriculum: another miner ...
   config.loss.next_after = "50 percent"  # ... from here on
   config.loss.margin = 0.2
   config.loss.margin_end = config.loss.get_oneway_ref("margin")  # may move ...
@@ -123,14 +129,14 @@ def get_config(variant: str = "") -> ConfigDict:
   config.optimizer.clip = 0.0  # largest norm of the gradient; 0 is any
   config.optimizer.accumulate = 1  # batches, each mined by itself, an update
   config.optimizer.ema = 0.0  # decay of averaged weights; 0 is none
+  config.optimizer.freeze = ""  # parameters with this pattern in their path
+  config.optimizer.rates = ""  # factors by pattern, "Dense_0=10, stem=0.1"
 
   config.parallel = ConfigDict()
   config.parallel.backend = "pmap"  # or "shard_map"
   config.parallel.references = "gather"  # or in a "ring", to hold fewer
 
   config.memory = ConfigDict()
-  config.optimizer.freeze = ""  # parameters with this pattern in their path
-  config.optimizer.rates = ""  # factors by pattern, "Dense_0=10, stem=0.1"
   config.memory.size = 0  # embeddings of earlier batches as references
   config.memory.start = "10 percent"  # of training; till then it's only filled
 
@@ -156,6 +162,9 @@ def get_config(variant: str = "") -> ConfigDict:
   config.evaluation.ks = (1, 2, 4, 8)
   config.evaluation.folds = 10
   config.evaluation.far = (1e-3,)
+  config.evaluation.episodes = 0  # of one shot, each within a group
+  config.evaluation.ways = 20  # identities of an episode
+  config.evaluation.cameras = ""  # in a path: who took it, such as r"_c(\d)"
 
   config.checkpoint = ConfigDict()
   config.checkpoint.every = "25 percent"

@@ -12,7 +12,7 @@ import prepared_sets
 import pytest
 
 from configs import glyphs
-from tripletjax import UserError
+from tripletjax import UserError, metrics
 from tripletjax.data.splits import gallery_and_query
 from tripletjax.report import draw_evaluation
 from tripletjax.training import evaluate_run as module
@@ -152,6 +152,15 @@ def test_why_a_score_is_missing():
     "ami": "not measurable on this set",
     "auc": "not measurable on this set (raw pixels)",
   }
+
+
+def test_why_episodes_of_cameras_are_missing():
+  data = Labelled(labels=np.zeros(4, int), cameras=np.arange(4))
+  scores = {"trained": {"one_shot_error": float("nan")}}
+  assert explain(scores, data, Settings(ways=2))["one_shot_error"] == (
+    "not measurable with 1 identities of 2 images or more, where 2 by the same "
+    "cameras are asked for"
+  )
 
 
 def test_query_against_gallery_equals_a_loop(trained, tmp_path):
@@ -395,6 +404,30 @@ def test_images_of_the_same_camera_do_not_match(trained, tmp_path, searched):
     for query in range(24)
   ]
   assert summary["trained"]["map"] == pytest.approx(np.mean(expected))
+
+
+def test_episodes_show_one_camera_and_ask_about_another(trained, tmp_path):
+  market_like(tmp_path)
+  settings = {"ways": 4, "episodes": 50}
+  summary = evaluate_run(
+    trained[0],
+    data_dir=tmp_path,
+    data="market",
+    split="all",
+    cameras=r"_c(\d)",
+    metrics=("one_shot",),
+    baselines=False,
+    output=tmp_path,
+    **settings,
+  )
+  with np.load(tmp_path / "embeddings.npz") as arrays:
+    embeddings, labels = arrays["embeddings"], arrays["labels"]
+  wanted = [
+    metrics.episodes(embeddings, labels, cameras=cameras, **settings)
+    for cameras in (np.arange(24) // 2 % 3, None)
+  ]
+  found = summary["trained"]["one_shot_error"]
+  assert found == wanted[0]["one_shot_error"] != wanted[1]["one_shot_error"]
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ COMMANDS = [
   ("step", "show_batch --step=-1", "a step before the first",
    "--step: expected 0 or more, got -1"),
   ("augment", "show_batch --augment=blur", "no such augmentation",
-   "--augment: expected all or one of affine, elastic, "),
+   "--augment: expected all or one of identity_affine, "),
   ("picture", "show_batch --output=batch.jpg", "another format",
    "--output: expected a file that ends in .png, got batch.jpg"),
   ("picture-place", "show_batch --config={root}/configs/digits.py:smoke "

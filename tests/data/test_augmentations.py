@@ -2,6 +2,7 @@
 
 import colorsys
 import functools
+import zlib
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from PIL import Image, ImageEnhance
 from tripletjax.data.augment import (
   AUGMENTATIONS,
   EXAMPLES,
+  OF_IDENTITIES,
   augment,
   is_on,
   parameters,
@@ -31,7 +33,7 @@ def keys(count, seed=0):
 
 def off(name):
   return {
-    parameter: value if parameter == "elastic_smoothness" else 0 * value
+    parameter: value if parameter.endswith("smoothness") else 0 * value
     for parameter, value in EXAMPLES[name].items()
   }
 
@@ -70,6 +72,34 @@ def test_off_changes_nothing(name):
   assert not is_on(name, off(name))
   same = jitted(name, **off(name))(pictures(), keys(6))
   np.testing.assert_allclose(same, pictures(), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", OF_IDENTITIES)
+def test_pictures_of_an_identity_move_alike(name):
+  one = pictures(1)
+  chosen = {name: EXAMPLES[name]}
+  run = jax.jit(functools.partial(augment, chosen=chosen))
+  of_identity = keys(2)[np.array([0, 0, 0, 1, 1, 1])]
+  result = np.asarray(run(one.repeat(6, 0), keys(6), of_identity))
+  np.testing.assert_allclose(result[:3], result[:1].repeat(3, 0), atol=1e-6)
+  np.testing.assert_allclose(result[3:], result[3:4].repeat(3, 0), atol=1e-6)
+  assert np.abs(result[0] - result[3]).max() > 0.02
+  # As its namesake does, by that key.
+  alike = {
+    key.removeprefix("identity_"): x for key, x in EXAMPLES[name].items()
+  }
+  if name == "identity_affine":
+    expected = jitted("affine", **alike, translation=0.0)
+  else:
+    expected = jitted(
+      "elastic",
+      elastic=alike["elastic"],
+      elastic_smoothness=alike["smoothness"],
+    )
+  # `augment` folds the name into the key.
+  number = zlib.crc32(name.encode()) & 0x7FFFFFFF
+  own = jax.random.fold_in(keys(2)[0], number)[None]
+  np.testing.assert_allclose(expected(one, own), result[:1], atol=1e-6)
 
 
 def test_each_draws_for_itself_and_the_order_is_the_registrys():

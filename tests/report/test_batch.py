@@ -74,6 +74,7 @@ def test_it_is_what_training_feeds_the_network(data_dir, tmp_path):
   config = digits.get_config("smoke")
   config.augment.flip = 0.5
   config.augment.rotation_classes = True
+  config.augment.identity_shear = 0.5
   config.data.cache = "device"
   devices = parallel.local_devices()[:2]
   run = prepare_run(config, tmp_path, data_dir, devices, lambda line: None)
@@ -89,7 +90,9 @@ def test_it_is_what_training_feeds_the_network(data_dir, tmp_path):
     )
 
   expected = parallel.data_parallel(see, devices, replicated=(1,))(fed, key)
-  (sheet,) = sheets(data_dir, step=3, flip=0.5, rotation_classes=True)
+  (sheet,) = sheets(
+    data_dir, step=3, flip=0.5, rotation_classes=True, identity_shear=0.5
+  )
   assert sheet.images.shape == (10, 4, 8, 8, 1)
   np.testing.assert_allclose(
     sheet.images.reshape(40, 8, 8, 1), parallel.unshard(expected), atol=1e-6
@@ -125,7 +128,7 @@ def test_all_of_them(data_dir):
 @pytest.mark.parametrize(
   ("show", "step", "message"),
   [
-    ("blur", 0, "--augment: expected all or one of affine, elastic"),
+    ("blur", 0, "--augment: expected all or one of identity_affine"),
     ("", -1, "--step: expected 0 or more, got -1"),
   ],
 )

@@ -10,7 +10,7 @@ import pytest
 
 from configs import digits
 from tripletjax import LOSSES, MINERS, UserError
-from tripletjax.data.augment import augment
+from tripletjax.data.augment import EXAMPLES, augment
 from tripletjax.models import ConvNet
 from tripletjax.training import objective, parallel
 from tripletjax.training.chunks import batch_value_and_grad, check_chunk
@@ -18,7 +18,11 @@ from tripletjax.training.state import create_state
 from tripletjax.training.step import make_train_step
 
 KEY = jax.random.key(3)
-CHOSEN = {"crop": {"crop": 2}, "flip": {"flip": 0.5}}
+CHOSEN = {
+  "crop": {"crop": 2},
+  "flip": {"flip": 0.5},
+  "identity_affine": EXAMPLES["identity_affine"],
+}
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ import pytest
 
 from configs import digits
 from tripletjax import LOSSES, UserError
-from tripletjax.data.augment import random_affine
+from tripletjax.data.augment import EXAMPLES, augment
 from tripletjax.models import ConvNet
 from tripletjax.training import parallel
 from tripletjax.training.loop import train_and_evaluate
@@ -27,6 +27,7 @@ from tripletjax.training.state import create_state
 from tripletjax.training.step import make_drift_step, make_train_step
 
 KEY = jax.random.key(5)
+CHOSEN = {"affine": EXAMPLES["affine"]}
 NUMBERS = {"loss": {"margin": jnp.float32(0.5)}}
 SIZE = 20  # of the memory: no multiple of a batch of 8
 
@@ -76,9 +77,7 @@ def step_on(
   devices = parallel.local_devices()[:count]
   step = make_train_step(
     loss,
-    functools.partial(
-      random_affine, rotation=10.0, scale=0.1, shear=0.1, translation=0.1
-    ),
+    functools.partial(augment, chosen=CHOSEN),
     axis_name=parallel.AXIS,
     memory_start=start,
     chunk=chunk,
@@ -218,9 +217,7 @@ def test_the_drift_is_the_distance_to_embedding_again():
   devices = parallel.local_devices()[:2]
   run = parallel.data_parallel(
     make_drift_step(
-      functools.partial(
-        random_affine, rotation=10.0, scale=0.1, shear=0.1, translation=0.1
-      ),
+      functools.partial(augment, chosen=CHOSEN),
       axis_name=parallel.AXIS,
     ),
     devices,
@@ -255,7 +252,9 @@ def test_which_steps_are_there():
   ],
 )
 def test_mistakes_are_named(size, references, message):
-  check_memory(0, batch=8, references="ring")
+  check_memory(0, batch=8, references="ring", warped=True)
+  with pytest.raises(UserError, match="expected 0 beside augment"):
+    check_memory(8, batch=8, references="gather", warped=True)
   with pytest.raises(UserError, match=message):
     check_memory(size, batch=8, references=references)
 

@@ -243,10 +243,18 @@ def test_another_config_in_the_folder_is_refused(whole, data_dir):
     ("augment__erasing", 1.1, "augment.erasing: expected 0 to 1, got 1.1"),
     ("augment__crop", -1, "augment.crop: expected 0 or more, got -1"),
     ("augment__elastic_smoothness", 0.0, "smoothness: expected more than 0"),
+    ("augment__identity_shear", -1.0, "identity_shear: expected 0 or more"),
+    ("data__unseen", "label", 'data.unseen: expected one of "", identity, gr'),
+    ("data__unseen", "group", "data.unseen: digits has no groups"),
+    ("data__unseen", "identity", "each identity of test is in train too"),
     ("optimizer__learning_rate", 0.0, "optimizer.learning_rate: expected more"),
     ("evaluation__ks", (0,), "evaluation.ks"),
     ("evaluation__folds", 1, "evaluation.folds"),
     ("evaluation__far", (2.0,), "evaluation.far"),
+    ("evaluation__episodes", -1, "evaluation.episodes: expected 0 to 1,000,00"),
+    ("evaluation__ways", 1, "evaluation.ways: expected 2 identities or more"),
+    ("evaluation__cameras", "c", "evaluation.cameras: expected an expression"),
+    ("evaluation__cameras", "_(.)", "doesn't say the names of its files"),
   ],
 )
 def test_a_wrong_field_is_named(field, value, message, tmp_path, data_dir):

@@ -61,7 +61,7 @@ def config_of(loss, miner):
 def step_on(config, count, chunk=0):
   step = make_train_step(
     objective.make_loss(config, next_after=0, margin_steps=1),
-    lambda images, keys: images,
+    lambda images, *keys: images,
     axis_name=parallel.AXIS,
     chunk=chunk,
   )

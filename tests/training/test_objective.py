@@ -126,7 +126,7 @@ def test_beta_of_the_margin_loss_is_learned():
   assert state.params["loss"] == {"beta": jnp.float32(0.7)}
   step = make_train_step(
     objective.make_loss(made, next_after=0, margin_steps=1),
-    lambda images, keys: images,
+    lambda images, *keys: images,
     axis_name=parallel.AXIS,
   )
   rng = np.random.default_rng(0)

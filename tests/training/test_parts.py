@@ -144,3 +144,46 @@ def test_a_set_without_groups_says_so(tmp_path):
   train, evaluated = open_parts(config(split_by="identity"), tmp_path)
   assert np.array_equal(train.labels, [0, 1])
   assert (len(evaluated), evaluated.groups, evaluated.paths) == (1, None, ())
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+  """Split `one` of alphabets A to C, `other` of B to E."""
+  root = tmp_path_factory.mktemp("two")
+  splits = {
+    "one": [example(number) for number in range(18)],
+    "other": [example(number) for number in range(6, 30)],
+  }
+  # The first character of B is in the one, and both are in the other.
+  splits["one"] = [x for x in splits["one"] if x["label"] != "B/c1"]
+  write_set(root, "mine", splits)
+  return root
+
+
+@pytest.mark.parametrize(
+  ("unseen", "expected"),
+  [
+    ("", [*range(6, 30)]),
+    ("identity", [9, 10, 11, *range(18, 30)]),
+    ("group", [*range(18, 30)]),
+  ],
+)
+def test_what_train_has_is_left_out_of_evaluation(two, unseen, expected):
+  fields = config(unseen=unseen, train_split="one", eval_split="other")
+  train, evaluated = open_parts(fields, two)
+  assert len(train) == 15
+  assert numbers(evaluated) == expected
+  assert numbers(open_part(fields, two, "other")) == expected
+  # Where the config divides, an expression is without all of it.
+  fields.data.update({"split_by": "group", "eval_split": ""})
+  assert numbers(open_part(fields, two, "other")) == expected
+  assert len(open_part(fields, two, "eval")) in (3, 6)
+
+
+def test_what_is_left_out_in_words(two):
+  fields = config(unseen="group", train_split="one", eval_split="other")
+  assert describe_part(fields, "eval") == "other without groups of one"
+  assert describe_part(fields, "train") == "one"
+  fields.data.eval_split = "one"
+  with pytest.raises(UserError, match="each group of one is in one too"):
+    open_parts(fields, two)

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from tripletjax import mined_triplet_loss
-from tripletjax.data.augment import random_affine
+from tripletjax.data.augment import EXAMPLES, augment
 from tripletjax.models import ConvNet
 from tripletjax.training import parallel
 from tripletjax.training.state import create_state
@@ -37,6 +37,7 @@ def batch(seed=0):
 
 # One of each kind of selection; `tests/losses/test_mined.py` has every miner on
 # four devices.
+CHOSEN = {"affine": EXAMPLES["affine"]}
 MINERS = ["all", "all_easy", "batch_hard", "semi_hard", "random_semi_hard"]
 
 
@@ -53,9 +54,7 @@ def step_on(count, miner="all", backend="pmap"):
 
   step = make_train_step(
     loss_fn,
-    functools.partial(
-      random_affine, rotation=10.0, scale=0.1, shear=0.1, translation=0.1
-    ),
+    functools.partial(augment, chosen=CHOSEN),
     axis_name=parallel.AXIS,
   )
   return devices, parallel.data_parallel(
@@ -139,7 +138,9 @@ def test_devices_equal_one_at_every_step_of_a_training(count, backend, miner):
 def test_the_step_moves_by_the_gradient_of_the_mean_over_the_whole_batch():
   # Against plain autodiff on one device: no axis, no augmentation, no pmap.
   step = make_train_step(
-    mined_triplet_loss_all, lambda images, keys: images, axis_name=parallel.AXIS
+    mined_triplet_loss_all,
+    lambda images, *keys: images,
+    axis_name=parallel.AXIS,
   )
   devices = parallel.local_devices()[:4]
   state = fresh_state()

@@ -16,6 +16,8 @@ from jaxtyping import Array, Float, Key
 
 from tripletjax.data.augment_color import color_jitter, random_grey
 from tripletjax.data.augment_geometry import (
+  identity_affine,
+  identity_elastic,
   random_affine,
   random_crop,
   random_elastic,
@@ -26,8 +28,11 @@ from tripletjax.data.augment_patches import random_cutout, random_erasing
 __all__ = [
   "AUGMENTATIONS",
   "EXAMPLES",
+  "OF_IDENTITIES",
   "augment",
   "color_jitter",
+  "identity_affine",
+  "identity_elastic",
   "is_on",
   "parameters",
   "random_affine",
@@ -42,6 +47,8 @@ __all__ = [
 # `(images [B, H, W, C] in [0, 1], keys [B], *, parameters)` to images. In the
 # order in which they are applied: moved, coloured, covered.
 AUGMENTATIONS: Mapping[str, Callable[..., jax.Array]] = {
+  "identity_affine": identity_affine,
+  "identity_elastic": identity_elastic,
   "affine": random_affine,
   "elastic": random_elastic,
   "crop": random_crop,
@@ -52,8 +59,17 @@ AUGMENTATIONS: Mapping[str, Callable[..., jax.Array]] = {
   "cutout": random_cutout,
 }
 
+# Those that take one key for each identity in place of one for each picture.
+OF_IDENTITIES = ("identity_affine", "identity_elastic")
+
 # Parameters that show what each one does; no advice for training.
 EXAMPLES: Mapping[str, Mapping[str, float]] = {
+  "identity_affine": {
+    "identity_rotation": 30.0,
+    "identity_scale": 0.4,
+    "identity_shear": 0.4,
+  },
+  "identity_elastic": {"identity_elastic": 0.06, "identity_smoothness": 0.2},
   "affine": {
     "rotation": 20.0,
     "scale": 0.2,
@@ -78,6 +94,7 @@ EXAMPLES: Mapping[str, Mapping[str, float]] = {
 def augment(
   images: Float[Array, "b h w c"],
   keys: Key[Array, " b"],
+  identity_keys: Key[Array, " b"] | None = None,
   *,
   chosen: Mapping[str, Mapping[str, float]],
 ) -> Float[Array, "b h w c"]:
@@ -86,6 +103,8 @@ def augment(
   Args:
     images: `[B, H, W, C]` in [0, 1].
     keys: one PRNG key for each picture, `[B]`.
+    identity_keys: a key for each picture that is the same for all of its
+      identity, for `OF_IDENTITIES`; None takes `keys`.
     chosen: parameters by name of the augmentation.
 
   Returns:
@@ -93,7 +112,10 @@ def augment(
   """
   for name, augmentation in AUGMENTATIONS.items():
     if name in chosen:
-      images = augmentation(images, _own_keys(keys, name), **chosen[name])
+      own = keys
+      if name in OF_IDENTITIES and identity_keys is not None:
+        own = identity_keys
+      images = augmentation(images, _own_keys(own, name), **chosen[name])
   return images
 
 

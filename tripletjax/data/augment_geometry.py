@@ -2,6 +2,10 @@
 
 All take pictures in [0, 1] with one PRNG key each, and leave the shape; what
 comes from outside of a picture is 0.
+
+Two of them make new identities: an identity's pictures of a batch share their
+key, so that they are turned, stretched and bent alike. What a quarter turn does
+to a character (`turns.py`), any other warp does as well.
 """
 
 from __future__ import annotations
@@ -113,6 +117,62 @@ def random_elastic(
     return jax.vmap(channel, in_axes=2, out_axes=2)(image)
 
   return jax.vmap(transform)(images, keys)
+
+
+def identity_affine(
+  images: Float[Array, "b h w c"],
+  keys: Key[Array, " b"],
+  *,
+  identity_rotation: float,
+  identity_scale: float,
+  identity_shear: float,
+) -> Float[Array, "b h w c"]:
+  """As `random_affine`, without a move; meant for one key for each identity.
+
+  Args:
+    images: `[B, H, W, C]`.
+    keys: a PRNG key for each picture, `[B]`, equal within an identity.
+    identity_rotation: largest angle, degrees.
+    identity_scale: largest change of log-size, along each axis on its own.
+    identity_shear: largest shear.
+
+  Returns:
+    Pictures of the same shape.
+  """
+  return random_affine(
+    images,
+    keys,
+    rotation=identity_rotation,
+    scale=identity_scale,
+    shear=identity_shear,
+    translation=0.0,
+  )
+
+
+def identity_elastic(
+  images: Float[Array, "b h w c"],
+  keys: Key[Array, " b"],
+  *,
+  identity_elastic: float,
+  identity_smoothness: float = 0.2,
+) -> Float[Array, "b h w c"]:
+  """As `random_elastic`; meant for one key for each identity.
+
+  Args:
+    images: `[B, H, W, C]`.
+    keys: a PRNG key for each picture, `[B]`, equal within an identity.
+    identity_elastic: standard deviation of the moves, as a share of the side.
+    identity_smoothness: standard deviation of the Gaussian, likewise.
+
+  Returns:
+    Pictures of the same shape.
+  """
+  return random_elastic(
+    images,
+    keys,
+    elastic=identity_elastic,
+    elastic_smoothness=identity_smoothness,
+  )
 
 
 def random_crop(

@@ -150,6 +150,8 @@ def baseline_arm(sweep: Sweep, planned: Sequence[Planned]) -> str:
 
 def metric_names(config: ConfigDict) -> tuple[str, ...]:
   """The numbers of an evaluation, by what one of a few points has."""
+  config = config.copy_and_resolve_references()
+  config.evaluation.cameras = ""  # which these points don't have
   fields = config.evaluation
   count = max(max(fields.ks) + 2, 2 * fields.folds)
   points = np.linspace(0, 1, 2 * count, dtype=np.float32).reshape(count, 2)

@@ -72,8 +72,10 @@ def evaluate_run(
     query: a split; together with `gallery`.
     gallery_images: so many images of each identity of `split`, drawn by the
       run's seed, are searched by all others.
-    cameras: a regular expression that finds the camera in an image's path; an
-      image of the query's own camera isn't its match.
+    cameras: a regular expression that finds the camera in an image's path: an
+      image of the query's own camera isn't its match, and a one-shot episode
+      shows images of one camera and asks about those of another; "" for none,
+      and the run's `evaluation.cameras` (none of another set) when None.
     pairs: a file of pairs in LFW's format; then only they are measured.
     output: folder for `summary.json` and arrays; `<workdir>/evaluation`.
     baselines: whether raw pixels and an untrained network are measured too.
@@ -103,6 +105,8 @@ def evaluate_run(
   config = run.config
   if data is not None:
     config = of_another_set(config, data, read_image_shape(run.workdir))
+  if cameras is None:
+    cameras = "" if data else config.evaluation.cameras
   devices = parallel.local_devices() if devices is None else devices
   output = Path(output or Path(workdir) / "evaluation")
   if pairs is not None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +9,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from tripletjax.data.caching import hold
+from tripletjax.data.cameras import read_cameras
 from tripletjax.data.pairs import read_pairs
 from tripletjax.data.sources import Source
 from tripletjax.data.splits import gallery_and_query
@@ -68,7 +67,7 @@ def open_set(
   split: str,
   *,
   gallery_images: int | None = None,
-  cameras: str | None = None,
+  cameras: str = "",
 ) -> EvaluatedSet:
   """A split whose images ask for each other, or the rest for some of each.
 
@@ -90,7 +89,7 @@ def open_set(
   labelled = Labelled(
     labels=source.labels,
     groups=source.groups,
-    cameras=read_cameras(source.paths, cameras),
+    cameras=read_cameras(source.paths, cameras, field="--cameras"),
   )
   if gallery_images is not None:
     gallery, query = gallery_and_query(
@@ -110,7 +109,7 @@ def open_gallery(
   gallery: str,
   query: str,
   *,
-  cameras: str | None = None,
+  cameras: str = "",
 ) -> EvaluatedSet:
   """Two splits: the images of `query` ask for those of `gallery`.
 
@@ -155,51 +154,10 @@ def open_gallery(
       labels=source.labels,
       gallery=np.arange(sizes[0]),
       query=sizes[0] + np.arange(sizes[1]),
-      cameras=read_cameras(paths, cameras),
+      cameras=read_cameras(paths, cameras, field="--cameras"),
       ids=ids,
     ),
   )
-
-
-def read_cameras(
-  paths: Sequence[str], pattern: str | None
-) -> np.ndarray | None:
-  r"""The camera of each image, as its path says: integer, `[N]`.
-
-  Args:
-    paths: of the images.
-    pattern: a regular expression with one group, such as `_c(\d)` for
-      Market-1501's `0002_c1s1_000451_03.jpg`; None where cameras don't count.
-
-  Raises:
-    UserError: it is no such expression, or a path doesn't match.
-
-  >>> read_cameras(["a_c1s1.jpg", "a_c3s1.jpg", "b_c1s2.jpg"], r"_c(\d)")
-  array([0, 1, 0])
-  """
-  if pattern is None:
-    return None
-  try:
-    compiled = re.compile(pattern)
-  except re.error as error:
-    raise UserError(f"--cameras: {pattern!r}: {error}") from error
-  if compiled.groups != 1:
-    raise UserError(
-      "--cameras: expected an expression with one group, such as '_c(\\d)', "
-      f"got {pattern!r}"
-    )
-  if not len(paths):
-    raise UserError(
-      "--cameras: this data set doesn't say the names of its files; prepare it "
-      "from a folder of images"
-    )
-  found = []
-  for path in paths:
-    match = compiled.search(path)
-    if not match:
-      raise UserError(f"--cameras: {pattern!r} isn't found in {path}")
-    found.append(match[1])
-  return np.unique(found, return_inverse=True)[1].reshape(-1)
 
 
 def open_pairs(

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from tripletjax.data.cameras import read_cameras
 from tripletjax.data.pipeline import Batch, padded_batches
 from tripletjax.data.sources import Source
 from tripletjax.metrics import METRICS
@@ -79,23 +80,44 @@ def embed_source(
 
 
 def make_measure(config: ConfigDict, source: Source) -> MeasureFn:
-  """All `METRICS` on the labels of a split, by the config's protocol."""
+  """Those of `METRICS` that the config asks for, on the labels of a split.
+
+  One-shot episodes are the same for all seeds, so that runs can be paired.
+
+  Raises:
+    UserError: `evaluation.cameras` isn't in the paths of the split.
+  """
+  fields = config.evaluation
+  cameras = read_cameras(
+    source.paths, fields.cameras, field="evaluation.cameras"
+  )
 
   def measure(embeddings: np.ndarray, distance: str) -> dict[str, float]:
-    retrieval = METRICS["retrieval"](
+    found = METRICS["retrieval"](
       embeddings,
       source.labels,
       distance=distance,
-      ks=tuple(config.evaluation.ks),
+      ks=tuple(fields.ks),
+      query_cameras=cameras,
     )
-    verification = METRICS["verification"](
+    found |= METRICS["verification"](
       embeddings,
       source.labels,
       distance=distance,
-      folds=config.evaluation.folds,
-      far=tuple(config.evaluation.far),
+      folds=fields.folds,
+      far=tuple(fields.far),
     )
-    return {**retrieval, **verification}
+    if fields.episodes:
+      found |= METRICS["one_shot"](
+        embeddings,
+        source.labels,
+        distance=distance,
+        ways=fields.ways,
+        episodes=fields.episodes,
+        groups=source.groups,
+        cameras=cameras,
+      )
+    return found
 
   return measure
 

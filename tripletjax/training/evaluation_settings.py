@@ -61,7 +61,8 @@ class Labelled(NamedTuple):
     query: where the queries stand, `[Q]`, or None.
     groups: such as the alphabet of each, `[N]`, integer, or None.
     cameras: the camera that took each, `[N]`, integer, or None; retrieval looks
-      for matches of other cameras only.
+      for matches of other cameras only, and one-shot episodes show images of
+      one and ask about those of another.
     ids: of the images, `[N]`, integer, or None; one that is in the gallery and
       among the queries isn't its own match.
   """
@@ -149,6 +150,30 @@ def run_settings(config: ConfigDict, **changes: Any) -> Settings:
   return settings
 
 
+def check_evaluation(evaluation: ConfigDict) -> None:
+  """Raises a `UserError` that names the first field that can't be right."""
+  ks, far = tuple(evaluation.ks), tuple(evaluation.far)
+  if not ks or not all(isinstance(k, int) and k > 0 for k in ks):
+    raise UserError(f"evaluation.ks: expected ranks from 1, got {ks}")
+  if evaluation.folds < 2:
+    raise UserError(
+      f"evaluation.folds: expected 2 or more, got {evaluation.folds}"
+    )
+  if not all(isinstance(rate, float) and 0 < rate < 1 for rate in far):
+    raise UserError(
+      f"evaluation.far: expected false-accept rates between 0 and 1, got {far}"
+    )
+  if not 0 <= evaluation.episodes <= EPISODES:
+    raise UserError(
+      f"evaluation.episodes: expected 0 to {EPISODES:,}, got "
+      f"{evaluation.episodes:,}"
+    )
+  if evaluation.ways < 2:
+    raise UserError(
+      f"evaluation.ways: expected 2 identities or more, got {evaluation.ways}"
+    )
+
+
 def explain(
   scores: Mapping[str, Scores], data: Labelled, settings: Settings
 ) -> dict[str, str]:
@@ -163,6 +188,7 @@ def explain(
     f"in {settings.folds} folds with {same:,.0f} same and {different:,.0f} "
     "different pairs"
   )
+  alike = " by the same cameras" if data.cameras is not None else ""
   reasons = {
     "tar@far": f"with {different:,.0f} different pairs",
     "accuracy": in_folds,
@@ -170,7 +196,7 @@ def explain(
     "tpir": f"with {strangers:,.0f} queries of unknown identities",
     "one_shot": (
       f"with {np.sum(counts >= needed)} identities of {needed} images or more, "
-      f"where {settings.ways} are asked for"
+      f"where {settings.ways}{alike} are asked for"
     ),
     "pairwise": "where no two images share a cluster",
   }

@@ -51,6 +51,7 @@ MODEL_DEFAULTS = {
   "pretrained": "",
   "pretrained_ignore": "",
 }
+EVALUATION_DEFAULTS = {"folds": 10, "episodes": 0, "ways": 20, "cameras": ""}
 
 
 class FinishedRun(NamedTuple):
@@ -139,11 +140,11 @@ def read_config(workdir: Path) -> ConfigDict:
   with config.unlocked():
     config.data.update({**splits.DEFAULTS, **DATA_DEFAULTS, **config.data})
     config.model.update({**MODEL_DEFAULTS, **config.model})
-    config.evaluation.update({"folds": 10, **config.evaluation})
+    config.evaluation.update({**EVALUATION_DEFAULTS, **config.evaluation})
   try:
     check_saved(config, objective.CHOICES)
-  except UserError as error:
     check_model(config.model)
+  except UserError as error:
     raise UserError(f"--workdir: {path}: {error}") from None
   return config
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -22,6 +22,11 @@ LARGEST = {
   "augment.translation": 1,
   "augment.elastic": 1,
   "augment.elastic_smoothness": 10,
+  "augment.identity_rotation": 360,
+  "augment.identity_scale": 5,
+  "augment.identity_shear": 5,
+  "augment.identity_elastic": 1,
+  "augment.identity_smoothness": 10,
 }
 
 
@@ -44,6 +49,7 @@ SAVED: dict[str, tuple[Any, int | None]] = {
       "label_key",
       "group_key",
       "image_size",
+      "unseen",
       "split_by",
       "split_file",
       "cache",
@@ -58,24 +64,18 @@ SAVED: dict[str, tuple[Any, int | None]] = {
   "model.normalize": (bool, None),
   "model.norm": (str, None),
   "model.dtype": (str, None),
-  "loss.name": (str, None),
-  "loss.distance": (str, None),
-  "evaluation.batch_size": (int, 1),
-  "evaluation.folds": (int, 2),
-}
-
   "model.pixels": (str, None),
   "model.pooling": (str, None),
   "model.head": (str, None),
   "model.norm_frozen": (bool, None),
   "model.pretrained": (str, None),
   "model.pretrained_ignore": (str, None),
-
-def check_numbers(config: ConfigDict) -> None:
-  """Raises a `UserError` for a number that is not finite, or absurd.
-
-  >>> check_numbers(ConfigDict({"loss": {"beta": float("nan")}}))
-  Traceback (most recent call last):
+  "loss.name": (str, None),
+  "loss.distance": (str, None),
+  "evaluation.batch_size": (int, 1),
+  "evaluation.folds": (int, 2),
+  "evaluation.cameras": (str, None),
+}
 # Of these, the names that there are.
 CHOSEN = (
   "model.name",
@@ -87,6 +87,13 @@ CHOSEN = (
   "loss.distance",
   "data.unseen",
 )
+
+
+def check_numbers(config: ConfigDict) -> None:
+  """Raises a `UserError` for a number that is not finite, or absurd.
+
+  >>> check_numbers(ConfigDict({"loss": {"beta": float("nan")}}))
+  Traceback (most recent call last):
   tripletjax.errors.UserError: loss.beta: expected a finite number, got nan
   """
   for field, value in _numbers(config):
@@ -150,12 +157,16 @@ def check_saved(
   for size in (*config.model.features, config.model.dimension):
     if type(size) is not int or not 0 < size <= 2**20:
       raise UserError(f"model.features: expected channels, got {size!r}")
-  for field in ("model.name", "model.norm", "model.dtype", "loss.distance"):
+  for field in CHOSEN:
     value = functools.reduce(getattr, field.split("."), config)
     if value not in choices[field]:
       raise UserError(
-        f"{field}: expected one of {', '.join(choices[field])}, got {value!r}"
+        f"{field}: expected one of {_listed(choices[field])}, got {value!r}"
       )
+
+
+def _listed(names: Iterable[str]) -> str:
+  return ", ".join(name or '""' for name in names)
 
 
 def _references(config: ConfigDict) -> int:

@@ -161,14 +161,22 @@ def stored_steps(
   return (there[-1], there[0]) if there else None
 
 
-def check_memory(size: int, *, batch: int, references: str) -> None:
+def check_memory(
+  size: int, *, batch: int, references: str, warped: bool = False
+) -> None:
   """Raises a `UserError` unless a memory of this size can be used.
 
   Args:
     size: `memory.size`; 0 is none.
     batch: images of a batch.
     references: `parallel.references`.
+    warped: whether identities are others in each batch (`augment.identity_*`).
   """
+  if size and warped:
+    raise UserError(
+      "memory.size: expected 0 beside augment.identity_*, by which an identity "
+      f"of an earlier batch was another one, got {size}"
+    )
   if size and size < batch:
     raise UserError(
       f"memory.size: expected 0, or at least the {batch} images of a batch, "

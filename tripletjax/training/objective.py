@@ -21,6 +21,7 @@ from tripletjax.losses import LOSSES
 from tripletjax.miners import MINERS, capped, curriculum
 from tripletjax.models import DTYPES, HEADS, MODELS, NORMS, PIXELS, POOLINGS
 from tripletjax.reductions import REDUCTIONS
+from tripletjax.training.evaluation_settings import check_evaluation
 from tripletjax.training.explicit import make_explicit_loss
 from tripletjax.training.health import check_train
 from tripletjax.training.limits import check_numbers
@@ -33,6 +34,7 @@ from tripletjax.training.optimizer import (
 )
 from tripletjax.training.parallel import BACKENDS
 from tripletjax.training.references import REFERENCES, check_references
+from tripletjax.training.splits import UNSEEN
 from tripletjax.training.step import AugmentFn, LossFn
 from tripletjax.types import MinerFn
 
@@ -44,13 +46,14 @@ CHOICES: Mapping[str, Mapping[str, Any]] = {
   "model.name": MODELS,
   "model.norm": NORMS,
   "model.dtype": DTYPES,
-  "optimizer.name": OPTIMIZERS,
-  "optimizer.schedule": SCHEDULES,
   "model.pixels": PIXELS,
   "model.pooling": {"": None, **POOLINGS},
   "model.head": HEADS,
+  "optimizer.name": OPTIMIZERS,
+  "optimizer.schedule": SCHEDULES,
   "parallel.backend": BACKENDS,
   "data.cache": dict.fromkeys(PLACES),
+  "data.unseen": dict.fromkeys(UNSEEN),
   "batch.within": dict.fromkeys(WITHIN),
   "batch.weights": WEIGHTS,
 }
@@ -75,6 +78,7 @@ POSITIVE = (
   "mining.negatives",
   "mining.neighbours",
   "augment.elastic_smoothness",
+  "augment.identity_smoothness",
   "loss.multi_similarity.alpha",
   "loss.multi_similarity.beta",
   "loss.nt_xent.temperature",
@@ -92,6 +96,10 @@ NOT_NEGATIVE = (
   "augment.shear",
   "augment.translation",
   "augment.elastic",
+  "augment.identity_rotation",
+  "augment.identity_scale",
+  "augment.identity_shear",
+  "augment.identity_elastic",
   "augment.crop",
   "batch.chunk",
   "optimizer.weight_decay",
@@ -138,7 +146,7 @@ def check_config(config: ConfigDict) -> None:
   check_references(config)
   check_model(config.model)
   check_optimizer(config.optimizer)
-  _check_evaluation(config.evaluation)
+  check_evaluation(config.evaluation)
 
 
 def _check_loss(loss: ConfigDict) -> None:
@@ -162,20 +170,6 @@ def _check_loss(loss: ConfigDict) -> None:
     raise UserError(
       "loss.margin_end: expected margins above 0 to move between, got "
       f"{loss.margin} and {loss.margin_end}"
-    )
-
-
-def _check_evaluation(evaluation: ConfigDict) -> None:
-  ks, far = tuple(evaluation.ks), tuple(evaluation.far)
-  if not ks or not all(isinstance(k, int) and k > 0 for k in ks):
-    raise UserError(f"evaluation.ks: expected ranks from 1, got {ks}")
-  if evaluation.folds < 2:
-    raise UserError(
-      f"evaluation.folds: expected 2 or more, got {evaluation.folds}"
-    )
-  if not all(isinstance(rate, float) and 0 < rate < 1 for rate in far):
-    raise UserError(
-      f"evaluation.far: expected false-accept rates between 0 and 1, got {far}"
     )
 
 

@@ -104,9 +104,9 @@ def _see(
     )
 
   key, _ = step_keys(objective.run_key(config), step)
-  images = parallel.shard({"image": batch["image"]}, len(devices))
+  seen = {name: batch[name] for name in ("image", "label")}
   run = parallel.data_parallel(see, devices, replicated=(1,))
-  return parallel.unshard(run(images, key))
+  return parallel.unshard(run(parallel.shard(seen, len(devices)), key))
 
 
 def _title(config: ConfigDict, step: int, only: Sequence[str] | None) -> str:

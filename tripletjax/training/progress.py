@@ -23,7 +23,7 @@ from tripletjax.training.setup import Run
 from tripletjax.training.state import TrainState
 
 # Of the metrics of an evaluation, those of which less is better.
-LESS_IS_BETTER = ("eer",)
+LESS_IS_BETTER = ("eer", "one_shot_error")
 
 
 class Best(NamedTuple):

@@ -199,6 +199,7 @@ def _episodes(
     episodes=settings.episodes,
     seed=settings.seed,
     groups=data.groups,
+    cameras=data.cameras,
   )
 
 

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from tripletjax.data.augment import OF_IDENTITIES
 from tripletjax.data.caching import hold
 from tripletjax.data.pipeline import batches
 from tripletjax.data.sampling import PKSampler
@@ -38,8 +39,8 @@ from tripletjax.training.run_data import (
 )
 from tripletjax.training.schedule import Schedule, make_schedule
 from tripletjax.training.splits import describe_part, open_parts
-from tripletjax.training.state import TrainState, state_maker
 from tripletjax.training.starting import StartFn, prepare_start
+from tripletjax.training.state import TrainState, state_maker
 from tripletjax.training.step import make_drift_step, make_train_step
 
 # State, an earlier batch, the run's key, the batch's step from 0, how many were
@@ -58,8 +59,8 @@ class Run(NamedTuple):
   sampler: PKSampler
   devices: parallel.Devices
   new_state: Callable[[jax.Array, dict[str, float]], TrainState]
-  step: Callable[..., Any]  # of one device
   start: StartFn
+  step: Callable[..., Any]  # of one device
   train_step: Callable[..., Any]
   drift: DriftFn | None
   embed: EmbedFn
@@ -128,6 +129,7 @@ def prepare_run(
     config.memory.size,
     batch=batch_size,
     references=config.parallel.references,
+    warped=not set(OF_IDENTITIES).isdisjoint(objective.augmentations(config)),
   )
   parallel.check_divisible(
     config.evaluation.batch_size,
@@ -157,9 +159,9 @@ def prepare_run(
       f"{sampler.identities} identities; their {sampler.skipped_identities} "
       "identities are never drawn"
     )
+  model = make_model(config, axis_name=parallel.AXIS)
   make_tx = functools.partial(
     make_optimizer,
-  model = make_model(config, axis_name=parallel.AXIS)
     config,
     total_steps=schedule.total,
     warmup_steps=schedule.warmup,
@@ -177,10 +179,10 @@ def prepare_run(
     ema=config.optimizer.ema,
     memory_start=schedule.memory,
     skip_nonfinite=config.train.on_nonfinite == "skip",
-    optimizer_fn=make_tx,
-  )
     norm_frozen=config.model.norm_frozen,
     freeze=config.optimizer.freeze,
+    optimizer_fn=make_tx,
+  )
   return Run(
     config=config,
     workdir=workdir,
@@ -196,9 +198,9 @@ def prepare_run(
       averaged=config.optimizer.ema > 0,
       memory_shape=(config.memory.size, config.model.dimension),
     ),
+    start=prepare_start(config, model, train_source.image_shape, workdir, say),
     step=train_step,
     train_step=parallel.data_parallel(
-    start=prepare_start(config, model, train_source.image_shape, workdir, say),
       train_step,
       devices,
       replicated=(2, 3),
@@ -246,9 +248,9 @@ def make_drift(config: ConfigDict, devices: parallel.Devices) -> DriftFn:
       objective.make_augment(config),
       axis_name=parallel.AXIS,
       chunk=config.batch.chunk,
+      norm_frozen=config.model.norm_frozen,
     ),
     devices,
-      norm_frozen=config.model.norm_frozen,
     replicated=(2, 3, 4),
     backend=config.parallel.backend,
   )

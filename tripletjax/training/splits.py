@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from tripletjax.data.sources import Source, open_source, take
@@ -21,6 +22,7 @@ DEFAULTS = {
   "image_size": "",
   "channels": 0,
   "invert": False,
+  "unseen": "",
   "split_by": "",
   "split_fraction": 0.2,
   "split_seed": 0,
@@ -32,6 +34,9 @@ DEFAULTS = {
 # What a part may be called beside a split expression -> its field.
 PARTS = {"train": "train_split", "eval": "eval_split"}
 SPLIT_BY = ("identity", "group", "image")
+# What an evaluated split may be without, where `data.train_split` has it.
+UNSEEN = ("", "identity", "group")
+_PLURAL = {"identity": "identities", "group": "groups"}
 
 
 def open_parts(config: ConfigDict, data_dir: Path) -> tuple[Source, Source]:
@@ -72,7 +77,38 @@ def open_part(
     return take(whole, getattr(divide(config, whole), part))
   split = config.data[PARTS[part]] if part in PARTS else part
   named = f"data.{PARTS[part]}" if part in PARTS else "split"
-  return _open(config, data_dir, split, field or named)
+  source = _open(config, data_dir, split, field or named)
+  if part == "train" or not config.data.unseen:
+    return source
+  return _unseen(config, data_dir, source, split)
+
+
+def _unseen(
+  config: ConfigDict, data_dir: Path, source: Source, split: str
+) -> Source:
+  """Without the identities, or groups, that `data.train_split` has.
+
+  All of that split: what it was divided into was looked at too.
+  """
+  kind = config.data.unseen
+  seen = _open(config, data_dir, config.data.train_split, "data.train_split")
+  names, values, known = source.label_names, source.labels, seen.label_names
+  if kind == "group":
+    if source.groups is None:
+      raise UserError(
+        f"data.unseen: {config.data.name} has no groups; name their feature by "
+        "data.group_key"
+      )
+    names, values, known = source.group_names, source.groups, seen.group_names
+  there = set(known)
+  new = [index for index, name in enumerate(names) if name not in there]
+  kept = np.flatnonzero(np.isin(values, new))
+  if not len(kept):
+    raise UserError(
+      f"data.unseen: each {kind} of {split} is in {config.data.train_split} "
+      "too, which is trained on; expected another split"
+    )
+  return take(source, kept)
 
 
 def of_another_set(
@@ -158,10 +194,13 @@ def _check_undivided(config: ConfigDict) -> None:
 def describe_part(config: ConfigDict, part: str) -> str:
   """A part in words: its split expression, or how it was divided."""
   data = config.data
+  without = ""
+  if data.unseen and part != "train":
+    without = f" without {_PLURAL[data.unseen]} of {data.train_split}"
   if part not in PARTS:
-    return part
+    return part + without
   if not data.split_by:
-    return data[PARTS[part]]
+    return data[PARTS[part]] + without
   kept = "kept from" if part == "train" else "held out of"
   if _names(config):
     how = "by name"

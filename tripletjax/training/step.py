@@ -37,7 +37,7 @@ from tripletjax.training.state import (
 
 LossFn = Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
 OptimizerFn = Callable[..., optax.GradientTransformation]
-AugmentFn = Callable[[jax.Array, jax.Array], jax.Array]
+AugmentFn = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 Batch = Mapping[str, jax.Array]
 NumbersTree = Mapping[str, Mapping[str, jax.Array]]
 
@@ -61,7 +61,7 @@ def make_train_step(
     loss_fn: `(embeddings, labels, ids=, key=, axis_name=, step=, margin=)` to
       the loss of the global batch and its statistics; also the keywords that
       the state learns for it, and all of `numbers["loss"]`.
-    augment_fn: `(images, keys)` to images.
+    augment_fn: `(images, keys, identity_keys)` to images.
     axis_name: the axis of devices.
     chunk: images that a device augments and embeds at once, a divisor of its
       share of the batch; 0 is all of them.
@@ -233,10 +233,11 @@ def network_input(
   """What the network sees of a device's part of a batch.
 
   Args:
-    batch: `image` (uint8 `[b, H, W, C]`); or `table` (uint8 `[N, H, W, C]`),
-      `row` (int32 `[b]`) and, where images are turned, `turn` (int32 `[b]`).
+    batch: `label` (int32 `[b]`) and `image` (uint8 `[b, H, W, C]`); or, in
+      place of this, `table` (uint8 `[N, H, W, C]`), `row` (int32 `[b]`) and,
+      where images are turned, `turn` (int32 `[b]`).
     key: the step's, to augment.
-    augment_fn: `(images, keys)` to images.
+    augment_fn: `(images, keys, identity_keys)` to images.
     axis_name: the axis of devices.
 
   Returns:
@@ -246,14 +247,17 @@ def network_input(
 
 
 def _examples(batch: Batch, key: jax.Array, axis_name: str) -> Examples:
-  """What an image is made of, `[b, ...]` each, with its `key`."""
+  """What an image is made of, `[b, ...]` each, with its keys."""
   names = ("row", "turn") if "table" in batch else ("image",)
   examples = {name: batch[name] for name in names if name in batch}
   count = len(examples[names[0]])
   # By the place in the global batch, whatever the number of devices.
   positions = lax.axis_index(axis_name) * count + jnp.arange(count)
   keys = jax.vmap(jax.random.fold_in, (None, 0))(key, positions)
-  return {**examples, "key": keys}
+  # No position is so large.
+  shared = jax.random.fold_in(key, jnp.uint32(2**32 - 1))
+  of_identity = jax.vmap(jax.random.fold_in, (None, 0))(shared, batch["label"])
+  return {**examples, "key": keys, "identity_key": of_identity}
 
 
 def _augmented(
@@ -266,7 +270,7 @@ def _augmented(
       images = turn_on_device(images, examples["turn"])
   else:
     images = examples["image"]
-  return augment_fn(to_float(images), examples["key"])
+  return augment_fn(to_float(images), examples["key"], examples["identity_key"])
 
 
 def _dropout_keys(keys: jax.Array) -> jax.Array:
