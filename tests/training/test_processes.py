@@ -45,9 +45,9 @@ def launching(workdir, data_dir, *flags, processes=2, devices=1):
   return command, {"text": True, "cwd": ROOT, "env": environment}
 
 
-def one_process(workdir, data_dir, **keywords):
+def one_process(workdir, data_dir, *, fields=(), **keywords):
   config = digits.get_config("smoke")
-  config.update_from_flattened_dict(FIELDS)
+  config.update_from_flattened_dict({**FIELDS, **dict(fields)})
   # Optax's Adam multiplies its integer count with floats.
   with jax.numpy_dtype_promotion("standard"):
     return train_and_evaluate(
@@ -129,6 +129,47 @@ def test_processes_draw_the_curves_of_one(
   )
   assert result.returncode == 0, result.stderr
   assert_same_run(tmp_path / "run", alone)
+
+
+def test_blocks_are_taken_in_turn_and_joined_again(monkeypatch):
+  # 11 rows in blocks of 2 for three processes; the last block has one.
+  taken = [[0, 1, 6, 7], [2, 3, 8, 9], [4, 5, 10]]
+  monkeypatch.setattr(jax, "process_count", lambda: 3)
+  rows = np.arange(22.0, dtype=np.float32).reshape(11, 2)
+  sent = []
+  for number, places in enumerate(taken):
+    monkeypatch.setattr(jax, "process_index", lambda number=number: number)
+    own = processes.blocks_of_this(11, 2)
+    assert own.tolist() == places
+    sent.append(np.pad(rows[own], [(0, 4 - len(own)), (0, 0)]))
+
+  def gather(padded):
+    np.testing.assert_array_equal(padded, sent[2])
+    return np.stack(sent)
+
+  gatherer = processes.multihost_utils
+  monkeypatch.setattr(gatherer, "process_allgather", gather)
+  np.testing.assert_array_equal(processes.joined(rows[own], 11, 2), rows)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mining", ["offline_batches", "offline_triplets"])
+def test_processes_mine_offline_as_one(tmp_path, mining):
+  fields = {"mining.name": mining, "mining.every": "8 steps"}
+  fields |= {"batch.images": 3}  # triplets for two devices
+  one_process(tmp_path / "one", tmp_path / "data", fields=fields)
+  result = run_processes(
+    tmp_path / "two",
+    tmp_path / "data",
+    *(f"--config.{name}={value}" for name, value in fields.items()),
+  )
+  assert result.returncode == 0, result.stderr
+  for name in ("loss", "mining/active", "mining/still_active", "eval/map@r"):
+    found = numbers(tmp_path / "two", name)
+    assert len(found) == len(numbers(tmp_path / "one", name)) > 1, name
+    np.testing.assert_allclose(
+      found, numbers(tmp_path / "one", name), rtol=1e-3, err_msg=name
+    )
 
 
 @pytest.mark.parametrize(

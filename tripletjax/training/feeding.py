@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tripletjax.data.pipeline import Batch, load_batch
+from tripletjax.data.sources import take
 from tripletjax.data.triplets import TripletSampler
 from tripletjax.training import objective, processes
 from tripletjax.training.explicit import triplets_of
@@ -81,8 +82,8 @@ class Feed:
     run = self._run
     fields, mined = run.config.mining, nothing_mined(run)
     numbers: dict[str, float] = {}
+    embeddings = embed_together(run, state)
     if processes.is_first():
-      embeddings = run.embed(state, run.train_source)
       distance, margin = run.config.loss.distance, run.config.loss.margin
       mined = mine(
         embeddings,
@@ -118,6 +119,18 @@ class Feed:
       )
     end = min(step - step % self._every + self._every, self._stop)
     self._batches = self._load(step, end, sampler=self._sampler)
+
+
+def embed_together(run: Run, state: TrainState) -> np.ndarray:
+  """The training set embedded by the devices of all processes, `[N, D]`."""
+  source, size = run.train_source, run.config.evaluation.batch_size
+  if processes.is_alone():
+    return run.embed(state, source)
+  own = processes.blocks_of_this(len(source), size)
+  rows = np.zeros((0, run.config.model.dimension), np.float32)
+  if len(own):
+    rows = run.embed(state, take(source, own))
+  return processes.joined(rows, len(source), size)
 
 
 def nothing_mined(run: Run) -> Mined:

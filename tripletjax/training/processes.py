@@ -133,6 +133,39 @@ def any_of(flag: bool) -> bool:
   return bool(multihost_utils.process_allgather(np.int32(flag)).any())
 
 
+def blocks_of_this(count: int, size: int) -> np.ndarray:
+  """Which of `count` rows this process takes: each so-manieth block of `size`.
+
+  Whole blocks, so that a row is computed beside the same ones as by one
+  process.
+  """
+  turn = np.arange(count) // size % jax.process_count()
+  return np.flatnonzero(turn == jax.process_index())
+
+
+def joined(rows: np.ndarray, count: int, size: int) -> np.ndarray:
+  """The rows of all processes, each of which took its blocks; in all of them.
+
+  Args:
+    rows: of this process, those of `blocks_of_this`, `[n, ...]`.
+    count: how many there are in all.
+    size: of a block.
+
+  Returns:
+    `[count, ...]`.
+  """
+  several = jax.process_count()
+  turn = np.arange(count) // size % several
+  most = int(np.bincount(turn, minlength=several).max())
+  padding = [(0, most - len(rows))] + [(0, 0)] * (rows.ndim - 1)
+  parts = multihost_utils.process_allgather(np.pad(rows, padding))
+  whole = np.empty((count, *rows.shape[1:]), rows.dtype)
+  for number, part in enumerate(parts):
+    (places,) = np.nonzero(turn == number)
+    whole[places] = part[: len(places)]
+  return whole
+
+
 def share(sampler: Any) -> Any:
   """The part of each batch that this process loads."""
   if jax.process_count() == 1:
