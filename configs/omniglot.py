@@ -165,6 +165,7 @@ def get_config(variant: str = "") -> ConfigDict:
   config.evaluation.episodes = 0  # of one shot, each within a group
   config.evaluation.ways = 20  # identities of an episode
   config.evaluation.cameras = ""  # in a path: who took it, such as r"_c(\d)"
+  config.evaluation.views = 1  # an image is the mean of so many, augmented
 
   config.checkpoint = ConfigDict()
   config.checkpoint.every = "25 percent"

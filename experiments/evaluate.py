@@ -52,6 +52,7 @@ COUNTS = {
     ("one_shot_queries", 1, "Images of each of them to be told apart."),
     ("one_shot_episodes", 400, "Number of episodes."),
     ("gallery_images", None, "So many of an identity; its others ask."),
+    ("views", None, "Augmented ones of each image, averaged; the run's."),
   )
 }
 CLUSTERS = flags.DEFINE_float(

@@ -406,6 +406,19 @@ def test_images_of_the_same_camera_do_not_match(trained, tmp_path, searched):
   assert summary["trained"]["map"] == pytest.approx(np.mean(expected))
 
 
+def test_views_are_of_the_evaluation(trained, tmp_path):
+  run, data, _ = trained
+  found = {}
+  for views in (1, 2):
+    evaluate_run(run, data_dir=data, views=views, output=tmp_path, **FEW)
+    with np.load(tmp_path / "embeddings.npz") as arrays:
+      found[views] = arrays["embeddings"]
+  assert found[1].shape == found[2].shape
+  assert 1e-3 < np.abs(found[1] - found[2]).max() < 2
+  with pytest.raises(UserError, match="--views: expected 1 to 1,000, got 1,0"):
+    evaluate_run(run, data_dir=data, views=1001)
+
+
 def test_episodes_show_one_camera_and_ask_about_another(trained, tmp_path):
   market_like(tmp_path)
   settings = {"ways": 4, "episodes": 50}

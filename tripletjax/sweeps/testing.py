@@ -21,6 +21,7 @@ from tripletjax.training import parallel
 from tripletjax.training.evaluation import embed_source, make_measure
 from tripletjax.training.finished import load_run, trained_state
 from tripletjax.training.splits import open_part
+from tripletjax.training.views import make_views
 
 
 def measure_test(
@@ -116,5 +117,6 @@ def _measure(
     source,
     parallel.all_devices(),
     batch_size=config.evaluation.batch_size,
+    views=make_views(config),
   )
   return make_measure(config, source)(embeddings, config.loss.distance)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from tripletjax.training.pairs import listed_pairs
 from tripletjax.training.protocols import measure_pairs, measure_set
 from tripletjax.training.run_folder import read_image_shape
 from tripletjax.training.splits import of_another_set
+from tripletjax.training.views import MOST, make_views
 
 Summary = dict[str, Any]
 Say = Callable[[str], None]
@@ -53,6 +55,7 @@ def evaluate_run(
   gallery_images: int | None = None,
   cameras: str | None = None,
   pairs: str | None = None,
+  views: int | None = None,
   output: str | Path | None = None,
   baselines: bool = True,
   devices: parallel.Devices | None = None,
@@ -77,6 +80,8 @@ def evaluate_run(
       shows images of one camera and asks about those of another; "" for none,
       and the run's `evaluation.cameras` (none of another set) when None.
     pairs: a file of pairs in LFW's format; then only they are measured.
+    views: of each image, whose embeddings' mean is taken; the run's
+      `evaluation.views` when None.
     output: folder for `summary.json` and arrays; `<workdir>/evaluation`.
     baselines: whether raw pixels and an untrained network are measured too.
     devices: all local ones when None.
@@ -103,6 +108,11 @@ def evaluate_run(
   run = load_run(workdir, which=checkpoint, say=say)
   settings = run_settings(run.config, **protocols)
   config = run.config
+  if views is not None:
+    if not 1 <= views <= MOST:
+      raise UserError(f"--views: expected 1 to {MOST:,}, got {views:,}")
+    with config.unlocked():
+      config.evaluation.views = views
   if data is not None:
     config = of_another_set(config, data, read_image_shape(run.workdir))
   if cameras is None:
@@ -169,7 +179,11 @@ def _embed(
   # Made even where it isn't measured: it checks the shape of the images.
   untrained = untrained_state(run, source.image_shape)
   size = run.config.evaluation.batch_size
-  trained = embed_source(trained_state(run), source, devices, batch_size=size)
+  views = make_views(run.config)
+  embed = functools.partial(
+    embed_source, source=source, devices=devices, batch_size=size, views=views
+  )
+  trained = embed(trained_state(run))
   broken = int(np.sum(~np.isfinite(trained).all(axis=1)))
   if broken:
     raise UserError(
@@ -179,7 +193,7 @@ def _embed(
     )
   if not baselines:
     return {"trained": Space(trained, distance)}
-  before = embed_source(untrained, source, devices, batch_size=size)
+  before = embed(untrained)
   return {
     "raw_pixels": Space(raw_pixels(source), "euclidean"),
     "untrained": Space(before, distance),

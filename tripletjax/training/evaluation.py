@@ -16,6 +16,7 @@ from tripletjax.metrics.blocks import one_ahead
 from tripletjax.training import parallel
 from tripletjax.training.state import TrainState
 from tripletjax.training.step import make_embed_step
+from tripletjax.training.views import ViewsFn
 
 # State on the devices, source -> embeddings [N, D] on the host.
 EmbedFn = Callable[..., np.ndarray]
@@ -26,16 +27,28 @@ Progress = Callable[[int], object]
 
 
 def make_embed(
-  devices: parallel.Devices, *, batch_size: int, backend: str = "pmap"
+  devices: parallel.Devices,
+  *,
+  batch_size: int,
+  backend: str = "pmap",
+  views: ViewsFn | None = None,
 ) -> EmbedFn:
   """Embeds whole splits on the devices of this process; compiles once.
+
+  Args:
+    devices: of which those of this process are taken.
+    batch_size: images at a time.
+    backend: see `parallel.data_parallel`.
+    views: see `make_views`; None embeds each image once.
 
   Returns:
     `(state, source, progress=None) -> embeddings [N, D]`, on the host. Images
     that aren't held are loaded by threads, ahead of the devices.
   """
   own = parallel.here(devices)
-  embed_step = parallel.data_parallel(make_embed_step(), own, backend=backend)
+  embed_step = parallel.data_parallel(
+    make_embed_step(views), own, backend=backend
+  )
 
   def embed(
     state: TrainState, source: Source, progress: Progress | None = None
@@ -65,6 +78,7 @@ def embed_source(
   devices: parallel.Devices,
   *,
   batch_size: int,
+  views: ViewsFn | None = None,
 ) -> np.ndarray:
   """Embeddings `[N, D]` of a source by a state that lies on the host.
 
@@ -73,9 +87,10 @@ def embed_source(
     source: the images.
     devices: where to embed; the result doesn't depend on how many they are.
     batch_size: images at a time; rounded up to a multiple of the devices.
+    views: see `make_views`; None embeds each image once.
   """
   batch_size += -batch_size % len(devices)
-  embed = make_embed(devices, batch_size=batch_size)
+  embed = make_embed(devices, batch_size=batch_size, views=views)
   return embed(parallel.replicate(state, devices), source)
 
 

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from tripletjax.errors import UserError
 from tripletjax.metrics import METRICS
+from tripletjax.training.views import MOST
 
 Scores = dict[str, float]
 EPISODES = 1_000_000  # at most: they take seconds, or hours
@@ -167,6 +168,10 @@ def check_evaluation(evaluation: ConfigDict) -> None:
     raise UserError(
       f"evaluation.episodes: expected 0 to {EPISODES:,}, got "
       f"{evaluation.episodes:,}"
+    )
+  if not 1 <= evaluation.views <= MOST:
+    raise UserError(
+      f"evaluation.views: expected 1 to {MOST:,}, got {evaluation.views:,}"
     )
   if evaluation.ways < 2:
     raise UserError(

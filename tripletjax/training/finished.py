@@ -51,7 +51,13 @@ MODEL_DEFAULTS = {
   "pretrained": "",
   "pretrained_ignore": "",
 }
-EVALUATION_DEFAULTS = {"folds": 10, "episodes": 0, "ways": 20, "cameras": ""}
+EVALUATION_DEFAULTS = {
+  "folds": 10,
+  "episodes": 0,
+  "ways": 20,
+  "cameras": "",
+  "views": 1,
+}
 
 
 class FinishedRun(NamedTuple):

@@ -75,6 +75,7 @@ SAVED: dict[str, tuple[Any, int | None]] = {
   "evaluation.batch_size": (int, 1),
   "evaluation.folds": (int, 2),
   "evaluation.cameras": (str, None),
+  "evaluation.views": (int, 1),
 }
 # Of these, the names that there are.
 CHOSEN = (

@@ -185,7 +185,7 @@ def _same(state: TrainState) -> TrainState:
 def measure_end(run: Run, end: Progress) -> Summary:
   """Measures the trained network and saves what the report draws."""
   config = run.config
-  embeddings = run.embed(end.state, run.eval_source)
+  embeddings = run.embed_views(end.state, run.eval_source)
   artifacts.save_evaluation(
     run.workdir / "evaluation.npz", run.eval_source, embeddings
   )

@@ -169,7 +169,7 @@ def position(run: Run) -> dict[str, Any]:
 
 def evaluate(run: Run, state: TrainState) -> dict[str, float]:
   """The numbers of the evaluation split."""
-  embeddings = run.embed(state, run.eval_source)
+  embeddings = run.embed_views(state, run.eval_source)
   return run.measure(embeddings, run.config.loss.distance)
 
 

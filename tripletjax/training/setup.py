@@ -42,6 +42,7 @@ from tripletjax.training.splits import describe_part, open_parts
 from tripletjax.training.starting import StartFn, prepare_start
 from tripletjax.training.state import TrainState, state_maker
 from tripletjax.training.step import make_drift_step, make_train_step
+from tripletjax.training.views import make_views
 
 # State, an earlier batch, the run's key, the batch's step from 0, how many were
 # stored before it.
@@ -64,6 +65,7 @@ class Run(NamedTuple):
   train_step: Callable[..., Any]
   drift: DriftFn | None
   embed: EmbedFn
+  embed_views: EmbedFn  # to evaluate
   measure: MeasureFn
   table: jax.Array | None
   say: Callable[[str], None]
@@ -159,6 +161,14 @@ def prepare_run(
       f"{sampler.identities} identities; their {sampler.skipped_identities} "
       "identities are never drawn"
     )
+  make = functools.partial(
+    make_embed,
+    devices,
+    batch_size=config.evaluation.batch_size,
+    backend=config.parallel.backend,
+  )
+  embed, views = make(), make_views(config)
+  embed_views = make(views=views) if views else embed
   model = make_model(config, axis_name=parallel.AXIS)
   make_tx = functools.partial(
     make_optimizer,
@@ -208,11 +218,8 @@ def prepare_run(
       backend=config.parallel.backend,
     ),
     drift=make_drift(config, devices) if config.memory.size else None,
-    embed=make_embed(
-      devices,
-      batch_size=config.evaluation.batch_size,
-      backend=config.parallel.backend,
-    ),
+    embed=embed,
+    embed_views=embed_views,
     measure=make_measure(config, eval_source),
     table=place_table(held, devices),
     say=say,

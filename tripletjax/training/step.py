@@ -34,6 +34,7 @@ from tripletjax.training.state import (
   evaluated,
   with_average,
 )
+from tripletjax.training.views import ViewsFn
 
 LossFn = Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
 OptimizerFn = Callable[..., optax.GradientTransformation]
@@ -279,11 +280,16 @@ def _dropout_keys(keys: jax.Array) -> jax.Array:
   return jax.vmap(jax.random.fold_in, (0, None))(keys, number)
 
 
-def make_embed_step() -> Callable[[TrainState, jax.Array], jax.Array]:
+def make_embed_step(
+  views: ViewsFn | None = None,
+) -> Callable[[TrainState, jax.Array], jax.Array]:
   """`(state, images uint8 [b, H, W, C]) -> embeddings [b, D]`, to evaluate."""
 
   def embed_step(state: TrainState, images: jax.Array) -> jax.Array:
-    return state.apply_fn(evaluated(state), to_float(images), train=False)
+    def embed(images: jax.Array) -> jax.Array:
+      return state.apply_fn(evaluated(state), images, train=False)
+
+    return (views(embed) if views else embed)(to_float(images))
 
   return embed_step
 
