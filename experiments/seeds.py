@@ -36,9 +36,10 @@ DATA_DIR = flags.DEFINE_string(
 def main(argv: Sequence[str]) -> None:
   """Trains each seed, in turn, and prints the table."""
   del argv
-  from tripletjax.report.tables import seeds_table
+  from tripletjax.report.tables import seeds_numbers, seeds_table
+  from tripletjax.sweeps.folder import versions
   from tripletjax.training.loop import train_and_evaluate
-  from tripletjax.writers import write_text
+  from tripletjax.writers import write_json, write_text
 
   name = f"{app.config_name()}-seeds-{time.strftime('%Y%m%d-%H%M%S')}"
   workdir = Path(WORKDIR.value or f"runs/{name}")
@@ -65,7 +66,15 @@ def main(argv: Sequence[str]) -> None:
   print(f"\n{SEEDS.value} seeds, mean and 95 % interval (Student's t);")
   print(f"training took {min(seconds):.0f} to {max(seconds):.0f} s a seed:\n")
   print(table)
-  print(f"\n{workdir / 'table.md'}")
+  results = {
+    "config": json.loads(CONFIG.value.to_json()),
+    "seeds": list(range(first, first + SEEDS.value)),
+    "seconds": seconds,
+    "versions": versions(),
+    **seeds_numbers(summaries),
+  }
+  write_json(workdir / "results.json", results)
+  print(f"\n{workdir / 'table.md'}\n{workdir / 'results.json'}")
 
 
 if __name__ == "__main__":

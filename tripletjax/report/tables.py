@@ -14,6 +14,8 @@ COLUMNS = {
   "accuracy": "verification accuracy",
   "tar@far=1e-03": "TAR at FAR 1e-3",
 }
+# Where it was measured.
+OPTIONAL = {"one_shot_error": "one-shot error"}
 ROWS = {
   "raw_pixels": "raw pixels",
   "untrained": "untrained network",
@@ -27,11 +29,13 @@ def summary_table(summary: Mapping[str, Any]) -> str:
   Args:
     summary: as in `summary.json`.
   """
+  columns = _columns([summary])
   return _table(
+    columns,
     [
-      [name, *(_format(_number(summary, row, column)) for column in COLUMNS)]
+      [name, *(_format(_number(summary, row, column)) for column in columns)]
       for row, name in ROWS.items()
-    ]
+    ],
   )
 
 
@@ -41,18 +45,41 @@ def seeds_table(summaries: Sequence[Mapping[str, Any]]) -> str:
   Args:
     summaries: one for each seed, as in `summary.json`.
   """
+  columns = _columns(summaries)
   return _table(
+    columns,
     [
       [
         name,
         *(
           format_interval([_number(run, row, column) for run in summaries])
-          for column in COLUMNS
+          for column in columns
         ),
       ]
       for row, name in ROWS.items()
-    ]
+    ],
   )
+
+
+def seeds_numbers(
+  summaries: Sequence[Mapping[str, Any]],
+) -> dict[str, dict[str, Any]]:
+  """All numbers of runs that differ in the seed.
+
+  Args:
+    summaries: one for each seed, as in `summary.json`.
+
+  Returns:
+    Row -> number -> its `mean` over the seeds, `half` the width of the 95 %
+    interval, and the `values`; None where a seed doesn't have it.
+  """
+  return {
+    row: {
+      name: _interval([_number(run, row, name) for run in summaries])
+      for name in summaries[0][row]
+    }
+    for row in ROWS
+  }
 
 
 def format_interval(values: Sequence[float]) -> str:
@@ -76,6 +103,20 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
   return float(np.mean(values)), float(stats.t.ppf(0.975, count - 1) * error)
 
 
+def _interval(values: Sequence[float]) -> dict[str, Any]:
+  mean, half = mean_interval(values)
+  return {"mean": mean, "half": half, "values": list(values)}
+
+
+def _columns(summaries: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+  measured = {
+    name: title
+    for name, title in OPTIONAL.items()
+    if any(name in run[row] for run in summaries for row in ROWS)
+  }
+  return COLUMNS | measured
+
+
 def _number(summary: Mapping[str, Any], row: str, column: str) -> float:
   # Null in a file, absent where another rate was asked for: not measured.
   value = summary[row].get(column)
@@ -86,8 +127,8 @@ def _format(value: float) -> str:
   return "-" if np.isnan(value) else f"{value:.3f}"
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
-  lines = [["", *COLUMNS.values()], *rows]
+def _table(columns: Mapping[str, str], rows: Sequence[Sequence[str]]) -> str:
+  lines = [["", *columns.values()], *rows]
   widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
   rule = ["-" * width for width in widths]
   return "\n".join(

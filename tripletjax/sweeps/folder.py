@@ -103,13 +103,18 @@ def open_sweep(
   return held
 
 
+def versions() -> dict[str, str]:
+  """Of Python and of the packages that results may depend on."""
+  return {"python": platform.python_version()} | {
+    name: importlib.metadata.version(name) for name in PACKAGES
+  }
+
+
 def _about(
   sweep: Sweep, planned: Sequence[Planned], base: ConfigDict
 ) -> dict[str, Any]:
   start = base_config(sweep, base)
   columns = axis_columns(sweep, start)
-  versions = {"python": platform.python_version()}
-  versions |= {name: importlib.metadata.version(name) for name in PACKAGES}
   return {
     "name": sweep.name or Path(sweep.file.partition(":")[0]).stem,
     "file": sweep.file,
@@ -121,7 +126,7 @@ def _about(
     "test_split": sweep.test_split,
     "budget": sweep.budget,
     "base": json.loads(start.to_json()),
-    "versions": versions,
+    "versions": versions(),
   }
 
 
