@@ -62,7 +62,7 @@ def test_a_cell_that_is_none_is_named(text):
 
 def test_what_was_asked_for():
   asked = race_cells.faster_limit
-  for batch in (Size(64, 16), Size(45, 40), Size(90, 20)):
+  for batch in (Size(64, 16), Size(45, 40), Size(100, 18)):
     assert asked(batch, "all") == asked(batch, "facenet") == 3
     assert asked(batch, "batch_hard") is None
   assert asked(Size(32, 8), "batch_hard") == 1

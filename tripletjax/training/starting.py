@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from tripletjax.errors import UserError
 from tripletjax.models import EmbeddingNetwork
 from tripletjax.pretrained import Fitted, fit, read_weights
-from tripletjax.training import processes
+from tripletjax.training import objective, processes
 from tripletjax.training.groups import check_groups
 from tripletjax.training.state import LOSS, TrainState
 
@@ -53,7 +53,9 @@ def prepare_start(
       read, or are of another network.
   """
   if config.optimizer.freeze or config.optimizer.rates:
-    check_groups(config, _shapes(model, image_shape)["params"])
+    of_loss = objective.loss_parameters(config)
+    params = _shapes(model, image_shape)["params"]
+    check_groups(config, {**params, **({LOSS: of_loss} if of_loss else {})})
   if not config.model.pretrained:
     return lambda state: state
 
