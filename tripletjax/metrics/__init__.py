@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from tripletjax.metrics.clustering import agreement, clustering
 from tripletjax.metrics.curves import det_curve, roc_curve
 from tripletjax.metrics.identification import identification
-from tripletjax.metrics.nearest import nearest
+from tripletjax.metrics.neighbours import nearest
 from tripletjax.metrics.one_shot import episodes, one_shot
 from tripletjax.metrics.pairs import pair_verification
 from tripletjax.metrics.retrieval import retrieval
