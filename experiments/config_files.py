@@ -44,6 +44,12 @@ def mistake(argv: Sequence[str]) -> str:
   return _of_file(path, config, complete) or _of_fields(text, config)
 
 
+def config_of(name: str) -> Any:
+  """The config of a file of `configs/`, such as `facenet.py:glyphs`."""
+  file, _, variant = name.partition(":")
+  return runpy.run_path(str(CONFIGS / file))["get_config"](variant)
+
+
 def did_you_mean(name: str, known: Sequence[str]) -> str:
   """A hint at the nearest name, or ""."""
   close = difflib.get_close_matches(name, known, n=1)

@@ -138,8 +138,11 @@ def measure_race(
         continue
       data = job.cell.data
       if data not in opened:
-        parts = open_parts(configs[data], Path(data_dir))
-        opened[data] = tuple(hold(part, where="host").source for part in parts)
+        train, evaluated = (
+          hold(part, where="host").source
+          for part in open_parts(configs[data], Path(data_dir))
+        )
+        opened[data] = train, evaluated
       asked = _asked(job, configs[data], opened[data], Path(folder), steps)
       run = run_job(job, {**asked, "devices": devices}, Path(folder))
       say(describe(run))

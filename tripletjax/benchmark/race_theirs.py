@@ -175,7 +175,7 @@ def make_racer(asked: Mapping[str, Any], arrays: Arrays) -> Racer:
     config["model"]["features"],
     config["model"]["dimension"],
     arrays["images"].shape[1:],
-  ).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+  ).to(memory_format=torch.channels_last)
   fields = config["optimizer"]
   optimizer = torch.optim.AdamW(
     model.parameters(),
