@@ -39,7 +39,8 @@ ONLY = flags.DEFINE_list(
   [],
   "Names of losses: miners of the triplet loss, or other losses. Of input: "
   "omniglot, faces, index. Of evaluation: map@r, recall@1, all scores, pairs. "
-  "Of caching: convnet, resnet, faces. Of sweep: convnet, resnet, wide.",
+  "Of caching: convnet, resnet, faces, facenet. Of sweep: convnet, resnet, "
+  "wide.",
 )
 EVERYTHING = flags.DEFINE_bool(
   "everything", False, "Every miner and loss, not only those with a limit."

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from configs import glyphs
+from configs import facenet, glyphs
 from tests.benchmark.test_benchmark import command
 from tripletjax.benchmark import caching, caching_worker
 from tripletjax.benchmark.caching_cases import CASES, GIB, Case, Way
@@ -68,6 +68,28 @@ def test_limits_are_those_that_were_asked_for():
   assert faces.image_shape == (160, 160, 3)
   assert faces.fields["batch.identities"] * faces.fields["batch.images"] == 1800
   assert [way.memory for way in faces.ways] == [None, 4 * GIB]
+
+
+def test_facenet_s_case_is_its_config():
+  """All fields of the step: those of data and of what is around it aside."""
+
+  def of_the_step(config):
+    fields = config.copy_and_resolve_references().to_dict()
+    fields["optimizer"] = {
+      name: fields["optimizer"][name]
+      for name in ("name", "learning_rate", "weight_decay", "epsilon")
+    }
+    parts = ("augment", "model", "loss", "optimizer", "memory", "mining")
+    return {part: fields[part] for part in parts}
+
+  config, case = facenet.get_config(), CASES["facenet"]
+  made = glyphs.get_config()
+  made.update_from_flattened_dict({**caching.SHARED, **case.fields})
+  assert of_the_step(made) == of_the_step(config)
+  size = (config.batch.identities, config.batch.images)
+  assert size == (made.batch.identities, made.batch.images)
+  assert case.ways[1].fields == {"batch.chunk": config.batch.chunk}
+  assert case.image_shape[:2] == (int(config.data.image_size),) * 2
 
 
 def test_every_way_is_a_config_that_can_be_run():
@@ -136,7 +158,7 @@ def test_a_case_in_processes_of_their_own():
 def test_an_unknown_case():
   result = command("--suite=caching", "--only=digits")
   assert result.returncode == 2
-  assert "--only: expected some of convnet, resnet, faces" in result.stderr
+  assert "expected some of convnet, resnet, faces, facenet" in result.stderr
   with pytest.raises(UserError, match="--only"):
     caching.measure_caching(
       glyphs.get_config(), only=["digits"], repeats=1, say=print

@@ -65,6 +65,25 @@ _RESNET = {
   "model.features": (),
   "model.dimension": 128,
 }
+# What configs/facenet.py says.
+FACENET: Mapping[str, Any] = {
+  "batch.identities": 45,
+  "batch.images": 40,
+  "augment.rotation": 0.0,
+  "augment.scale": 0.0,
+  "augment.shear": 0.0,
+  "augment.translation": 0.0,
+  "augment.flip": 0.5,
+  "model.name": "inception_resnet_v1",
+  "model.features": (),
+  "model.dimension": 128,
+  "model.dropout": 0.0,
+  "model.pixels": "facenet",
+  "loss.miner": "random_semi_hard",
+  "loss.reduction": "mean",
+  "optimizer.name": "adagrad",
+  "optimizer.learning_rate": 0.05,
+}
 CASES: Mapping[str, Case] = {
   "convnet": Case(
     "ConvNet, 1,024 (64 x 16) images of 32 x 32",
@@ -95,5 +114,12 @@ CASES: Mapping[str, Case] = {
     (160, 160, 3),
     {**_RESNET, "batch.identities": 45, "batch.images": 40},
     [Way("plain"), *_chunks(20, memory=4 * GIB)],
+  ),
+  "facenet": Case(
+    "configs/facenet.py: Inception-ResNet-v1, 1,800 (45 x 40) images of "
+    "160 x 160, random semi-hard negatives",
+    (160, 160, 3),
+    FACENET,
+    [Way("plain"), *_chunks(45)],
   ),
 }
