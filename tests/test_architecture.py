@@ -64,8 +64,6 @@ ALLOWED = {
     "errors",
     "manifest",
     "safetensors_files",
-    "manifest",
-    "safetensors_files",
     "distances",
     "losses",
     "npz_files",
@@ -75,7 +73,14 @@ ALLOWED = {
     "writers",
     "training",
   },
-  "explore": {"errors", "inference", "report", "training", "data"},
+  "explore": {
+    "errors",
+    "metrics",
+    "data",
+    "training",
+    "inference",
+    "report",
+  },
   "statistics": set(),
   "drills": {"errors", "checkpoint", "training"},
   "benchmark": {
@@ -97,9 +102,9 @@ ALLOWED = {
     "reductions",
     "miners",
     "losses",
-    "pretrained",
     "metrics",
     "models",
+    "pretrained",
     "data",
     "checkpoint",
     "writers",
@@ -136,8 +141,6 @@ OWNERS = {
   "submitit": {"sweeps"},
   "ray": {"sweeps"},
   "optuna": {"sweeps"},
-  "jax2onnx": {"inference"},
-  "onnxruntime": {"inference"},
   "jax2onnx": {"inference"},
   "onnxruntime": {"inference"},
   "starlette": {"explore"},
@@ -205,7 +208,8 @@ def test_configs_import_nothing_but_ml_collections():
 
 def test_scripts_stay_short():
   for path in (ROOT / "experiments").glob("[!_]*.py"):
-    shared = ("app.py", "suites.py", "using.py")  # what the commands have in common
+    # What the commands have in common.
+    shared = ("app.py", "suites.py", "using.py")
     limit = 150 if path.name in shared else 100
     assert len(path.read_text().splitlines()) <= limit, path
 
