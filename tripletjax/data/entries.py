@@ -84,10 +84,19 @@ class Folder:
     """The file's bytes; OSError where it can't be read or is longer."""
     # Without waiting for who would write into a pipe.
     flags = os.O_RDONLY | os.O_NONBLOCK
-    with open(os.open(self.path / member, flags), "rb") as file:
-      if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+    file = os.open(os.path.join(self.path, member), flags)
+    try:
+      status = os.fstat(file)
+      if not stat.S_ISREG(status.st_mode):
         raise OSError("not a file, but a folder, a pipe or a device")
-      data = file.read(limit + 1)
+      # By its size: a buffer of the limit's would cost more than the reading.
+      parts, left = [], min(status.st_size, limit) + 1
+      while left and (part := os.read(file, left)):
+        parts.append(part)
+        left -= len(part)
+    finally:
+      os.close(file)
+    data = b"".join(parts)
     if len(data) > limit:
       raise OSError(f"larger than {limit:,} bytes")
     return data

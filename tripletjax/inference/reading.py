@@ -16,6 +16,7 @@ from tripletjax.errors import UserError, printable
 # A file's path, one of a folder or zip, an encoded file's bytes, or uint8
 # [H, W], [H, W, 1 or 3].
 Image = str | os.PathLike[str] | Entry | bytes | np.ndarray
+_ANYWHERE = Folder(Path())
 # Is told of an image that can't be read: its index, and why.
 Unreadable = Callable[[int, UserError], object]
 
@@ -61,8 +62,7 @@ def encoded_bytes(image: str | os.PathLike[str] | Entry | bytes) -> bytes:
     return image
   if isinstance(image, Entry):
     return image.read()
-  path = Path(image)
-  return Folder(path.parent).read(path.name, LARGEST)
+  return _ANYWHERE.read(os.fspath(image), LARGEST)
 
 
 def _unreadable(name: str, reason: str) -> UserError:
