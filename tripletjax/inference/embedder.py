@@ -88,11 +88,28 @@ class Embedder:
         f"--workdir: {run.workdir} doesn't say which images it was trained on: "
         "expected a data.json, as experiments.train writes it"
       )
+    return cls.of_run(
+      run, image_shape, batch_size=batch_size, devices=devices
+    )
+
+  @classmethod
+  def of_run(
+    cls,
+    run: FinishedRun,
+    image_shape: tuple[int, int, int],
+    *,
+    batch_size: int | None = None,
+    devices: parallel.Devices | None = None,
+  ) -> Embedder:
+    """The same of a run that is loaded already.
+
+    Raises:
+      UserError: its network doesn't take such images, or the batch is empty.
+    """
     check_network(run, image_shape)
     devices = parallel.local_devices() if devices is None else devices
-    size = (
-      run.config.evaluation.batch_size if batch_size is None else batch_size
-    )
+    size = run.config.evaluation.batch_size
+    size = size if batch_size is None else batch_size
     if size < 1:
       raise UserError(f"--batch_size: expected at least 1, got {size}")
     size += -size % len(devices)

@@ -175,29 +175,27 @@ def identify(
     raise UserError(f"--k: expected at least 1, got {k}")
   if not len(gallery):
     raise UserError("--gallery: nobody is in it; enroll somebody first")
-  _, codes = np.unique(gallery.names, return_inverse=True)
-  codes = codes.reshape(-1)
-  wanted = min(k, int(codes.max()) + 1)
   if isinstance(search, str):
     search = make_search(gallery.embeddings, gallery.distance, search=search)
   queries = np.asarray(queries, np.float32)
   found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-  pending = np.arange(len(queries))
-  many = min(k, len(gallery))
+  pending, many = np.arange(len(queries)), min(k, len(gallery))
   while len(pending):
     index, distances = search(queries[pending], many)
     left = []
     for place, query in enumerate(pending.tolist()):
       # Of each person the first, which is the nearest.
-      _, first = np.unique(codes[index[place]], return_index=True)
-      first = np.sort(first)[:wanted]
-      if len(first) < wanted:
+      _, first = np.unique(gallery.names[index[place]], return_index=True)
+      if len(first) < k and many < len(gallery):
         left.append(query)
         continue
+      first = np.sort(first)[:k]
       found[query] = index[place][first], distances[place][first]
     pending = np.array(left, np.int64)
-    # People of many images stand in the way of others.
-    many = min(2 * many, len(gallery))
+    if len(pending):
+      # Images of one person stand in the way of others.
+      people = len(np.unique(gallery.names))
+      k, many = min(k, people), min(2 * many, len(gallery))
   limit = np.float32(threshold)
   return [
     Found(
