@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from configs import digits
-from tests.test_commands import command
 from tripletjax.benchmark import race, race_cells, race_loop
 from tripletjax.benchmark.data import Size
 from tripletjax.benchmark.race_cells import Cell
@@ -174,20 +173,3 @@ def test_a_run_that_failed_is_said_and_one_that_never_gets_there():
   assert "| theirs: ended by signal 9 |" in race_report(results)
   assert seconds_to(ours, 0.9) == float("inf")
   assert seconds_to(ours, 0.2) == 10.0
-
-
-@pytest.mark.parametrize(
-  ("arguments", "message"),
-  [
-    ([], "--output"),
-    (["--output=no/race.json"], "--output: there is no folder 'no'"),
-    (["--output=r.json", "--page=no.md"], "--page: there is no file 'no.md'"),
-    (["--output=r.json", "--only=glyphs"], "--only: expected data/identities"),
-    (["--output=r.json", "--seeds=-1"], "--seeds"),
-  ],
-)
-def test_a_mistake_is_one_line(arguments, message, tmp_path):
-  result = command("race", *arguments, cwd=tmp_path)
-  assert result.returncode == 2
-  assert result.stderr.count("\n") == 1, result.stderr
-  assert message in result.stderr

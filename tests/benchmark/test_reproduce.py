@@ -115,20 +115,3 @@ def test_the_exit_code_is_one_where_something_changed(tmp_path):
   assert result.returncode == 1
   assert "**missed**" in result.stdout
   assert "1 missed" in result.stdout
-
-
-@pytest.mark.parametrize(
-  ("arguments", "message"),
-  [
-    (["--stored=no.json", "--quick"], "no.json holds nothing of the quick"),
-    (["--stored=torn.json", "--quick"], "--stored: torn.json can't be read"),
-    (["--quick", "--only=faces"], "--only: expected some of glyphs, digits"),
-    (["--store_seeds=1"], "--store_seeds=1"),
-  ],
-)
-def test_a_mistake_is_one_line(arguments, message, tmp_path):
-  (tmp_path / "torn.json").write_text("{")
-  result = command("reproduce", *arguments, cwd=tmp_path)
-  assert result.returncode == 2
-  assert result.stderr.count("\n") == 1, result.stderr
-  assert message in result.stderr
