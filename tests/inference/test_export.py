@@ -20,6 +20,7 @@ from tripletjax.inference.export import export_run
 from tripletjax.inference.export_card import model_card
 from tripletjax.inference.export_formats import FORMATS, open_network
 from tripletjax.inference.exported import load_exported
+from tripletjax.models import MODELS
 from tripletjax.safetensors_files import read_safetensors, write_safetensors
 
 HAS_ONNX = all(
@@ -145,7 +146,7 @@ def test_what_the_metadata_says(folders):
   metadata = json.loads((folders("stablehlo") / "metadata.json").read_text())
   assert metadata["image"] == {
     "height": 12, "width": 10, "channels": 1, "dtype": "uint8",
-    "layout": "NHWC", "inverted": True,
+    "layout": "NHWC", "inverted": True, "ink": False,
     "resize": "bilinear, antialiased, aspect not kept",
   }  # fmt: skip
   # Two convolutions of 3 x 3 and their norms, and a Dense on 3 x 3 x 8.
@@ -359,6 +360,23 @@ def test_scores_of_another_step_are_not_shown(tmp_path):
   }
 
 
+def test_ink_is_seen_in_what_was_measured(tmp_path):
+  assert not export.shows_ink(tmp_path)
+  path = tmp_path / "evaluation.npz"
+  images = np.zeros((3, 8, 8, 1), np.uint8)
+  images[:, 2:6, 2:6] = 255
+  for array, is_ink in (
+    (images, True),
+    (255 - images, False),
+    (np.repeat(images, 3, axis=-1), False),
+    (images[:0], False),
+  ):
+    np.savez(path, images=array)
+    assert export.shows_ink(tmp_path) is is_ink
+  path.write_text("no archive")
+  assert not export.shows_ink(tmp_path)
+
+
 def test_names_do_not_become_markdown(tmp_path):
   config = tiny_config()
   config.data.train_split = "`x` <script> | [a](b)"
@@ -370,6 +388,53 @@ def test_names_do_not_become_markdown(tmp_path):
   assert "# \\*run\\*" in card
   assert "\\`x\\` \\<script\\> \\| \\[a\\](b)" in card
   assert card.count("```") == 6
+
+
+SIDES = {"vit_s16": 32, "inception_resnet_v1": 80}
+
+
+def tiny_network(name, **fields):
+  """A config with a network of few channels."""
+  stages = len(MODELS[name].WIDTHS)
+  widths = (8,) * stages if stages else (4, 8)
+  return tiny_config(name=name, features=widths, **fields)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", MODELS)
+def test_every_network_is_exported(name, kind, tmp_path):
+  config = tiny_network(name, pixels="imagenet")
+  side = SIDES.get(name, 24)
+  make_run(tmp_path / "run", config, (side, side, 3))
+  with others_code():
+    found = export_run(tmp_path / "run", format=kind, output=tmp_path / "out")
+  assert found["check"]["largest_difference"] <= found["check"]["tolerance"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+  "fields",
+  [
+    {"norm": "group"},
+    {"normalize": False, "head": "mlp"},
+    {"pooling": "gem", "dropout": 0.5},
+    {"dtype": "bfloat16"},
+    {"remat": True, "head": "linear_norm"},
+  ],
+  ids=str,
+)
+def test_every_way_is_exported(fields, kind, tmp_path):
+  config = tiny_network("resnet18", **fields)
+  make_run(tmp_path / "run", config, (16, 20, 1))
+  with others_code():
+    found = export_run(tmp_path / "run", format=kind, output=tmp_path / "out")
+  card = (tmp_path / "out" / "README.md").read_text()
+  in_float32 = kind == "onnx" and "dtype" in fields
+  assert ("compared, in float32" in card) == in_float32
+  if "dtype" not in fields or in_float32:
+    assert found["check"]["largest_difference"] <= 1e-4
 
 
 def test_weights_are_written_as_they_are_read(tmp_path):

@@ -26,7 +26,7 @@ def variables_of(config, shape, seed=0):
 
   def draw(path, leaf):
     name = path[-1].key
-    if name in ("scale", "var"):
+    if name in ("scale", "var", "power"):
       return rng.uniform(0.5, 1.5, leaf.shape).astype(np.float32)
     fan_in = max(int(np.prod(leaf.shape[:-1])), 1)
     return (rng.normal(size=leaf.shape) / fan_in**0.5).astype(np.float32)

@@ -24,6 +24,7 @@ from tripletjax.inference.export_formats import (
   make_forward,
 )
 from tripletjax.inference.thresholds import kept_thresholds
+from tripletjax.npz_files import read_npz
 from tripletjax.training.finished import FinishedRun
 from tripletjax.training.splits import describe_part
 from tripletjax.training.state import LOSS
@@ -159,6 +160,7 @@ def describe(embedder: Embedder, kind: str) -> dict[str, Any]:
       "dtype": "uint8",
       "layout": "NHWC",
       "inverted": bool(config.data.invert),
+      "ink": shows_ink(run.workdir),
       "resize": "bilinear, antialiased, aspect not kept",
     },
     "embedding": {
@@ -187,9 +189,26 @@ def describe(embedder: Embedder, kind: str) -> dict[str, Any]:
 def saved_config(run: FinishedRun) -> dict[str, Any]:
   """The run's config, without the folders of this machine."""
   fields = json.loads(run.config.to_json())
-  if fields["data"].get("split_file"):
-    fields["data"]["split_file"] = Path(fields["data"]["split_file"]).name
+  for section, field in (("data", "split_file"), ("model", "pretrained")):
+    if fields[section].get(field):
+      fields[section][field] = Path(fields[section][field]).name
   return fields
+
+
+def shows_ink(workdir: Path) -> bool:
+  """Whether the images of a run are white ink on black; by those it measured.
+
+  Images of the network: after an inversion, where there is one.
+  """
+  try:
+    images = read_npz(workdir / "evaluation.npz")["images"][:100]
+  except (UserError, KeyError):
+    return False  # nothing was measured
+  if images.ndim != 4 or images.shape[-1] != 1 or not images.size:
+    return False
+  rims = images[:, 0], images[:, -1], images[:, :, 0], images[:, :, -1]
+  dark = [np.median(rim, axis=(1, 2)) < 16 for rim in rims]
+  return bool(np.mean(dark) > 0.9)
 
 
 def find_threshold(embedder: Embedder) -> dict[str, Any] | None:

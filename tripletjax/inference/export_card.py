@@ -115,13 +115,20 @@ def _images(metadata: Mapping[str, Any]) -> list[str]:
     f"channels ({colour}), 0 to 255.",
     "* Resized to that size, bilinear and antialiased (Pillow's `BILINEAR`), "
     "whatever the aspect.",
-    "* Division by 255 is part of the network.",
+    "* They aren't scaled before: division by 255, and what "
+    f"`model.pixels={_word(metadata['model']['pixels'])}` says, is part of the "
+    "network.",
   ]
   if metadata["image"]["inverted"]:
     lines.insert(
       1,
       "* **Inverted**: 255 - pixel of a picture with dark ink on white paper. "
       "The file doesn't do that; `load_exported` does.",
+    )
+  if metadata["image"]["ink"]:
+    lines.append(
+      "* Light on dark: the images that it was measured on are drawn in white "
+      "ink on black."
     )
   return ["\n".join(lines)]
 

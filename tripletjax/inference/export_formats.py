@@ -173,16 +173,15 @@ def _open_onnx(folder: Path, metadata: Mapping[str, Any]) -> ForwardFn:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-  """jax2onnx prints what it looks at, and warns of types it doesn't use."""
-  logger = logging.getLogger("onnx_ir")
-  level = logger.level
-  logger.setLevel(logging.ERROR)
+  """jax2onnx prints what it looks at, and logs the traces of its own parts."""
+  before = logging.root.manager.disable
+  logging.disable(logging.CRITICAL)
   try:
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
       warnings.simplefilter("ignore")
       yield
   finally:
-    logger.setLevel(level)
+    logging.disable(before)
 
 
 def _write_flax(run: FinishedRun, image_shape: Shape) -> bytes:
