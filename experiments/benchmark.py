@@ -8,6 +8,7 @@ python -m experiments.benchmark --suite=evaluation --sizes=6000x10,10x1000
 python -m experiments.benchmark --suite=scaling --only=all,semi_hard
 python -m experiments.benchmark --suite=caching --only=convnet,resnet,faces
 python -m experiments.benchmark --suite=sweep --sizes=4,8 --only=convnet
+python -m experiments.benchmark --suite=inference --only=convnet,search
 
 The losses take about 20 minutes on two cores, 5 with --nopeers, the input 5;
 nothing else should run there.
@@ -29,7 +30,8 @@ SIZES = flags.DEFINE_list(
   "sizes",
   [],
   "Identities x images, such as 32x8; of losses also 256, 1024, 1800, 4096 or "
-  "8192, which are measured when nothing is said. Of sweep: numbers of cells.",
+  "8192, which are measured when nothing is said. Of sweep: numbers of cells. "
+  "Of inference: images of a gallery x queries.",
 )
 REPEATS = flags.DEFINE_integer(
   "repeats", 7, "Number of samples of which the median counts.", lower_bound=1

@@ -46,10 +46,11 @@ def main(argv: Sequence[str]) -> None:
 
   check_fresh(Path(OUTPUT.value))
   clusters.check_write(WRITE.value, ())
-  limit, why = None, f"{CLUSTERS.value} were asked for"
+  limit, why = None, ""
+  how = f"{METHOD.value}, {CLUSTERS.value} clusters asked for"
   if CLUSTERS.value is None:
     limit, why = using.threshold(run)
-    why = f"merged up to {limit:.4g}: {why}"
+    how = f"{METHOD.value}, merged up to a distance of {limit:.4g}"
   embedded = embed_folder(
     run,
     IMAGES.value,
@@ -76,11 +77,13 @@ def main(argv: Sequence[str]) -> None:
       embedded.labels,
       lambda index: run.read(embedded.images[index]),
       title=said,
-      subtitle=f"{METHOD.value}, {why}",
+      subtitle=how,
     ),
   )
   alone = int((found.sizes == 1).sum())
-  print(f"{said}, {alone:,} of them a single image; {METHOD.value}, {why}")
+  print(f"{said}, {alone:,} of them a single image; {how}")
+  if why:
+    print(f"threshold {limit:.6g}: {why}")
   if found.agreement:
     shown = ("bcubed_precision", "bcubed_recall", "nmi")
     print(

@@ -39,10 +39,11 @@ def main(argv: Sequence[str]) -> None:
 
   gallery = load_gallery(GALLERY.value, embedder=run)
   limit, why = using.threshold(run)
-  paths = list(argv[1:])
+  paths, labels = list(argv[1:]), [""]
   if IMAGES.value:
     embedded = embed_folder(run, IMAGES.value, **using.reading())
     paths, queries = embedded.paths, embedded.embeddings
+    labels = embedded.labels
   else:
     queries, kept = embed_some(run, paths, **using.reading())
     paths = [paths[index] for index in kept]
@@ -57,7 +58,12 @@ def main(argv: Sequence[str]) -> None:
     )
     print(f"{printable(path)}: {who} ({nearest})")
   known = sum(one.is_known for one in found)
-  print(f"{known:,} of {len(found):,} known; threshold {limit:.6g}: {why}")
+  said = f"{known:,} of {len(found):,} known"
+  if set(labels) & set(gallery.names.tolist()):
+    pairs = zip(labels, found, strict=True)
+    right = sum(one.name == label for label, one in pairs)
+    said += f", {right:,} of them by the name of their folder"
+  print(f"{said}; threshold {limit:.6g}: {why}")
 
 
 if __name__ == "__main__":

@@ -116,6 +116,23 @@ def sweep(options: Options) -> Outcome:
   return results, sweep_report(results)
 
 
+def inference(options: Options) -> Outcome:
+  """The suite `inference`: numbers, and their tables."""
+  from configs.glyphs import get_config
+  from tripletjax.benchmark import inference as suite
+  from tripletjax.benchmark.data import parse_size
+
+  results = suite.measure_inference(
+    get_config(),
+    [parse_size(text) for text in options.sizes] or [suite.SIZE],
+    only=options.only,
+    repeats=options.repeats,
+    peers=options.peers,
+    say=say,
+  )
+  return results, suite.inference_report(results)
+
+
 def say(line: str) -> None:
   """A line about what is being done."""
   print(line, file=sys.stderr, flush=True)
@@ -128,4 +145,5 @@ SUITES: Mapping[str, Callable[[Options], Outcome]] = {
   "scaling": scaling,
   "caching": caching,
   "sweep": sweep,
+  "inference": inference,
 }

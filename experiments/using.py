@@ -122,4 +122,4 @@ def open_bar() -> Callable[..., Any] | None:
 
 def say(line: str) -> None:
   """A line beside the results."""
-  print(line, file=sys.stderr, flush=True)
+  print(line, flush=True)

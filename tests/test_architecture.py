@@ -93,6 +93,7 @@ ALLOWED = {
     "training",
     "sweeps",
     "statistics",
+    "inference",
   },
   "training": {
     "errors",

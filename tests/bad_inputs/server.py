@@ -27,6 +27,12 @@ def preload():
   import tripletjax.benchmark.losses
   import tripletjax.data.importing
   import tripletjax.data.listing
+  import tripletjax.explore.serving
+  import tripletjax.inference.clusters
+  import tripletjax.inference.comparing
+  import tripletjax.inference.enrolling
+  import tripletjax.inference.export
+  import tripletjax.inference.unpacking
   import tripletjax.report.batch
   import tripletjax.report.evaluation
   import tripletjax.report.pictures

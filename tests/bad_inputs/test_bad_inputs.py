@@ -10,7 +10,9 @@ import pytest
 from cases_calls import CALLS, WEIGHTS
 from cases_commands import COMMANDS, FIELDS, OURS
 from cases_data import IMPORTS, SETS
+from cases_export import EXPORTS
 from cases_runs import CURVES, FLAGS, FOLDERS, GOOD, PAIRS, RUN
+from cases_using import USING
 from world import ROOT, Server, build, built_once
 
 # Names of tables by area -> rows of a name, a command, and the line.
@@ -33,10 +35,12 @@ CASES = {
     (name, f"{GOOD} --pairs={{w}}/pairs/{name}.txt", f"--pairs: {said}")
     for name, _, said in PAIRS
   ],
+  "using": [(name, line, said) for name, line, _, said in USING],
   "curves": [
     (name, f"compare --runs={{w}}/runs/metrics_{name},{{w}}/runs/good", said)
     for name, _, said in CURVES
   ],
+  "export": [(name, line, said) for name, line, _, said in EXPORTS],
 }
 EVERY = [
   pytest.param(line, said, id=f"{area}-{name}")

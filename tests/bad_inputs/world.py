@@ -12,6 +12,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
+import numpy as np
 import prepared_sets
 import weights
 
@@ -84,6 +85,7 @@ def build(world, server):
   _configs(world)
   weights.build(world)
   _runs(world, server)
+  _galleries(world, server)
 
 
 def png(width, height):
@@ -389,3 +391,29 @@ def _runs(world, server):
           path.unlink()
         else:
           path.write_bytes(b"garbage" * 9 if name == "garbled" else b"")
+
+
+def _galleries(world, server):
+  """Of the good run: one with people, one without; and what is none."""
+  folder = world / "galleries"
+  folder.mkdir()
+  run = f"--workdir={world}/runs/good"
+  for command, flags in (
+    ("enroll", [run, f"--images={world}/images/good"]),
+    ("enroll", [run, f"--images={world}/images/good"]),
+    ("enroll", ["--remove=a", "--remove=b"]),
+  ):
+    name = "good" if not (folder / "good.npz").exists() else "empty"
+    flags = [*flags, f"--gallery={folder}/{name}.npz"]
+    answer = server.run(command, flags, world, seconds=120)
+    assert answer["code"] == 0, answer["stderr"]
+  for lock in folder.glob(".*"):
+    lock.unlink()
+  with np.load(folder / "good.npz", allow_pickle=False) as saved:
+    arrays = dict(saved)
+  np.savez(folder / "other.npz", **arrays | {"fingerprint": np.array("x")})
+  del arrays["names"]
+  np.savez(folder / "nameless.npz", **arrays)
+  write(folder, {"text.npz": b"hello"})
+  (world / "taken").mkdir()
+  write(world / "taken", {"x.txt": b""})

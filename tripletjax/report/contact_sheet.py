@@ -98,8 +98,8 @@ def draw_contact_sheet(
 ) -> Figure:
   """Draws the groups in their order.
 
-  A red frame: another label than most of the group. Ink is black on white, any
-  other image as it is.
+  A red frame: another label than most of the group, which the subtitle then
+  says. Ink is black on white, any other image as it is.
   """
   raster = blank(_TOP + max(len(groups), 1) * _ROW, _WIDTH)
   texts: list[tuple[float, float, str, dict[str, Any]]] = []
@@ -129,8 +129,10 @@ def draw_contact_sheet(
     axes.text(x, y, text, parse_math=False, **style)
   middle: dict[str, Any] = {"ha": "center", "va": "center", "parse_math": False}
   axes.text(_WIDTH / 2, 16, short(title, 110), fontsize=13, **middle)
+  if any(any(group.odd) for group in groups):
+    subtitle += "; red: another folder than most of the cluster"
   axes.text(
-    _WIDTH / 2, 36, short(subtitle, 170), fontsize=9, color="0.35", **middle
+    _WIDTH / 2, 36, short(subtitle, 150), fontsize=9, color="0.35", **middle
   )  # fmt: skip
   return figure
 

@@ -1,0 +1,216 @@
+"""The suite `inference`: embedding beside the bare network, search by FAISS.
+
+Embedding is measured in this process, its ways interleaved. Ours and FAISS's
+search each run in a process of their own, ours before and after theirs.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from tripletjax.benchmark.data import Size
+from tripletjax.benchmark.inference_steps import NETWORKS, embedding_calls
+from tripletjax.benchmark.peers import Peer, measure_peer
+from tripletjax.benchmark.tables import at_least, table
+from tripletjax.benchmark.timing import interleaved
+from tripletjax.data.caching import num_cores
+from tripletjax.errors import UserError
+
+SayFn = Callable[[str], None]
+WORKER = ("-m", "tripletjax.benchmark.inference_worker")
+SEARCH = "search"
+# Images in a gallery, and queries.
+SIZE = Size(1_000_000, 100)
+# What of the bare network's throughput embedding was asked to reach.
+SHARE = 0.9
+# Name of a step of `inference_worker.py` -> its library, and what it is.
+SEARCHES: Mapping[str, tuple[str, str]] = {
+  "blocks": ("tripletjax", "ours, by blocks"),
+  "faiss": ("faiss", "IndexFlat, made and searched"),
+  "faiss_search": ("faiss", "IndexFlat, searched"),
+}
+
+
+def measure_inference(
+  config: ConfigDict,
+  sizes: Sequence[Size],
+  *,
+  only: Sequence[str] = (),
+  repeats: int,
+  peers: bool,
+  say: SayFn,
+) -> dict[str, Any]:
+  """Everything that the suite measures, as JSON.
+
+  Args:
+    config: of the networks but for what `NETWORKS` changes.
+    sizes: images of a gallery and queries.
+    only: names of `NETWORKS`, or "search"; all of them when empty.
+    repeats: number of samples of each.
+    peers: whether FAISS is measured too.
+    say: gets a line for each thing that is done.
+
+  Raises:
+    UserError: there is no such name.
+  """
+  known = (*NETWORKS, SEARCH)
+  for name in only:
+    if name not in known:
+      raise UserError(
+        f"--only: expected some of {', '.join(known)}, got {name!r}"
+      )
+  chosen = only or known
+  start, load = time.perf_counter(), os.getloadavg()[0]
+  networks = {}
+  for name in (name for name in NETWORKS if name in chosen):
+    say(f"{name}: embedding")
+    with tempfile.TemporaryDirectory() as folder:
+      calls, about = embedding_calls(config, NETWORKS[name], Path(folder))
+      samples = interleaved(calls, repeats=repeats)
+    networks[name] = about | {
+      way: {"samples": taken, "seconds": statistics.median(taken)}
+      for way, taken in samples.items()
+    }
+  searches = [
+    _measure_search(size, repeats=repeats, peers=peers, say=say)
+    for size in (sizes if SEARCH in chosen else ())
+  ]
+  return {
+    "suite": "inference",
+    "repeats": repeats,
+    "machine": {
+      "cores": num_cores(),
+      "backend": jax.default_backend(),
+      "jax": jax.__version__,
+      # What was at work before: all ratios suffer from neighbours.
+      "load": load,
+    },
+    "seconds": time.perf_counter() - start,
+    "networks": networks,
+    "searches": searches,
+  }
+
+
+def inference_report(results: Mapping[str, Any]) -> str:
+  """The tables of the suite.
+
+  Args:
+    results: what `measure_inference` returns.
+  """
+  machine = results["machine"]
+  parts = [
+    f"Medians of {results['repeats']}, {machine['cores']} cores "
+    f"({machine['backend']}, jax {machine['jax']}, load before "
+    f"{machine['load']:.1f}), {results['seconds'] / 60:.1f} minutes."
+  ]
+  if results["networks"]:
+    header = (
+      "",
+      "images",
+      "network alone, images/s",
+      "embed, of arrays",
+      "embed, of files",
+      "files decoded, images/s",
+      "by one thread",
+      "alone and decoding, at best",
+    )
+    rows = [_network_row(name, of) for name, of in results["networks"].items()]
+    parts.append(
+      "Embedding, as a share of the network alone on decoded images:"
+    )
+    parts.append(table(header, rows))
+  for of in results["searches"]:
+    parts.append(
+      f"The 5 nearest of {of['queries']:,} queries in {of['gallery']:,} x 128, "
+      "float32; memory is what the calls add to the gallery:"
+    )
+    header = ("", "s", "times ours", "MB")
+    parts.append(table(header, _search_rows(of["ways"])))
+  report = "\n\n".join(parts)
+  missed = report.count("**") // 2
+  return f"{report}\n\n{missed or 'None'} outside of the limits."
+
+
+def _network_row(name: str, of: Mapping[str, Any]) -> list[str]:
+  images = of["images"]
+  alone, held, files, threads, one = (
+    of[way]["seconds"] for way in ("alone", "arrays", "files", "decode", "one")
+  )
+  # Decoding by one thread keeps one core of all busy for so long.
+  best = alone + one / of["cores"]
+  return [
+    f"{name}, {of['shape'][0]} px, {of['format']}",
+    f"{images:,}",
+    f"{images / alone:,.0f}",
+    at_least(alone / held, SHARE),
+    at_least(alone / files, SHARE),
+    f"{images / threads:,.0f}",
+    f"{images / one:,.0f}",
+    f"{alone / best:.2f}",
+  ]
+
+
+def _measure_search(
+  size: Size, *, repeats: int, peers: bool, say: SayFn
+) -> dict[str, Any]:
+  ways: dict[str, list[dict[str, Any]]] = {}
+
+  def measure(name: str) -> None:
+    library, _ = SEARCHES[name]
+    found = measure_peer(
+      Peer(name, library, SEARCH), size, repeats=repeats, program=WORKER
+    )
+    outcome = found.get("failure")
+    if outcome is None:
+      outcome = f"{statistics.median(found['samples']):.2f} s"
+    say(f"{size.name} {name}: {outcome}")
+    ways.setdefault(name, []).append(found)
+
+  measure("blocks")
+  for name in SEARCHES if peers else ():
+    if name != "blocks":
+      measure(name)
+  if peers and any("samples" in ways[name][0] for name in list(ways)[1:]):
+    measure("blocks")
+  return {
+    "gallery": size.identities,
+    "queries": size.images,
+    "ways": {name: _joined(runs) for name, runs in ways.items()},
+  }
+
+
+def _joined(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+  """Samples of all runs, and the most memory of any; or their failure."""
+  for run in runs:
+    if "failure" in run:
+      return dict(run)
+  samples = [sample for run in runs for sample in run["samples"]]
+  return {
+    "samples": samples,
+    "seconds": statistics.median(samples),
+    "peak_bytes": max(run["peak_bytes"] for run in runs),
+    "value": runs[-1]["value"],
+  }
+
+
+def _search_rows(ways: Mapping[str, Any]) -> list[list[str]]:
+  ours = ways["blocks"].get("seconds")
+  rows = []
+  for name, of in ways.items():
+    said = SEARCHES[name][1]
+    if "failure" in of:
+      rows.append([said, of["failure"], "", ""])
+      continue
+    times = f"{of['seconds'] / ours:.2f}" if ours else ""
+    memory = f"{of['peak_bytes'] / 1e6:,.0f}"
+    rows.append([said, f"{of['seconds']:.2f}", times, memory])
+  return rows
