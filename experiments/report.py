@@ -17,13 +17,16 @@ WORKDIR = flags.DEFINE_string(
   "workdir",
   None,
   "Folder of a sweep, finished or not: writes index.html, table.md and "
-  "table.tex there. Or of a run: draws its pictures.",
+  "table.tex there, and a page a run. Or of a run: draws its pictures.",
 )
 COMPARE = flags.DEFINE_list(
   "compare", [], "Folders of other sweeps, set beside this one in the page."
 )
 PICTURES = flags.DEFINE_bool(
   "pictures", True, "Draw the best and the worst run of each arm."
+)
+ALL_RUNS = flags.DEFINE_bool(
+  "all_runs", False, "Draw every run (about a second each)."
 )
 
 
@@ -45,7 +48,10 @@ def main(argv: Sequence[str]) -> None:
       if not is_sweep(Path(other)):
         app.fail(f"--compare: {other} is no sweep's folder: no sweep.json")
     files, said = write_report(
-      folder, compare=tuple(COMPARE.value), pictures=PICTURES.value
+      folder,
+      compare=tuple(COMPARE.value),
+      pictures=PICTURES.value,
+      all_runs=ALL_RUNS.value,
     )
     print(f"{said}\n", *files, sep="\n")
     return

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from tripletjax.errors import UserError
+
 
 def with_section(page: str, heading: str, body: str) -> str:
   r"""A page with a section of the second level, in place of its last version.
@@ -27,3 +31,20 @@ def with_section(page: str, heading: str, body: str) -> str:
     "\n".join(lines[after:]).strip("\n"),
   ]
   return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def page_of(flag: str, path: str | None) -> Path | None:
+  """The file that a flag names, if it does.
+
+  Raises:
+    UserError: there is no such file.
+  """
+  if path and not Path(path).is_file():
+    raise UserError(f"--{flag}: there is no file {path!r}")
+  return Path(path) if path else None
+
+
+def rewrite(page: Path | None, heading: str, body: str) -> None:
+  """Writes a section of a page anew, if there is a page."""
+  if page:
+    page.write_text(with_section(page.read_text(), heading, body))

@@ -254,12 +254,19 @@ def _mean(found: Found, arm: str) -> Entry:
 
 def _files(sweep: Sweep, cell: Cell) -> str:
   base = cell.folder.relative_to(sweep.folder).as_posix()
-  names = [*_FILES]
+  names = ["index.html", *_FILES]
   if (cell.folder / "pictures").is_dir():
     pictures = (cell.folder / "pictures").glob("*.png")
     names += sorted(f"pictures/{path.name}" for path in pictures)
   return " ".join(
-    link(f"{base}/{name}", name.removeprefix("pictures/").partition(".")[0])
+    link(f"{base}/{name}", _called(name))
     for name in names
     if (cell.folder / name).is_file()
   )
+
+
+def _called(name: str) -> str:
+  """What a link to a file of a run says."""
+  if name == "index.html":
+    return "page"
+  return name.removeprefix("pictures/").partition(".")[0]

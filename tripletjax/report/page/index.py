@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
 import os
 import pathlib
@@ -27,6 +25,8 @@ from tripletjax.report.page.pictures import (
   draw_runs,
   run_pictures,
 )
+from tripletjax.report.page.run_page import write_run_pages
+from tripletjax.report.page.whole import save_page, whole_page
 from tripletjax.report.sweep_collapse import collapse_rows
 from tripletjax.report.sweep_curves import read_curves
 from tripletjax.report.sweep_files import DONE, STATES, Sweep, read_sweep
@@ -46,14 +46,18 @@ def write_report(
   *,
   compare: tuple[str | os.PathLike[str], ...] = (),
   pictures: bool = True,
+  all_runs: bool = False,
 ) -> tuple[list[pathlib.Path], str]:
   """Writes index.html, table.md and table.tex into a sweep's folder.
+
+  Each cell that has begun gets an index.html in its own folder.
 
   Args:
     folder: of a sweep, finished or not.
     compare: folders of other sweeps, whose arms are set beside these.
     pictures: draw those of the best and the worst run of each arm, where they
       aren't there yet.
+    all_runs: draw those of every finished run.
 
   Returns:
     the files, and the conclusion.
@@ -67,19 +71,21 @@ def write_report(
   found = find(sweep)
   problems = []
   if pictures:
-    runs = chosen_runs(sweep, found).values()
-    problems += draw_runs([cell for own in runs for cell in own])
-  page = build_page(sweep, found, others, problems)
+    chosen = chosen_runs(sweep, found).values()
+    drawn = [cell for own in chosen for cell in own]
+    if all_runs:
+      drawn = [cell for cell in sweep.cells if cell.state == DONE]
+    problems += draw_runs(drawn)
+  # Before the page, which links them.
+  write_run_pages(sweep)
   path = sweep.folder / "index.html"
-  temporary = path.with_name("index.html.tmp")
+  save_page(path, build_page(sweep, found, others, problems))
   try:
-    temporary.write_text(page, encoding="utf-8")
-    os.replace(temporary, path)
     rows = collapse_rows(read_curves(sweep)[0])
     tables = write_tables(sweep, found, rows)
   except OSError as error:
     raise UserError(
-      f"--workdir: can't write {path}: {error.strerror or error}"
+      f"--workdir: can't write into {sweep.folder}: {error.strerror or error}"
     ) from error
   return [path, *tables], conclude(sweep, found)
 
@@ -134,7 +140,7 @@ def build_page(
     + f'<nav aria-label="parts">{links}</nav>\n<div id="filters"></div>\n'
     + "".join(section(name, *part) for name, part in parts.items())
   )  # fmt: skip
-  return _whole(sweep.name, body)
+  return whole_page(sweep.name, body)
 
 
 def _metrics(sweep: Sweep) -> tuple[str, ...]:
@@ -180,22 +186,3 @@ def _caution(sweep: Sweep) -> str:
     said += f" {lost + unmeasured} cells that failed, diverged or have no "
     said += "finite number are left out of all means."
   return said
-
-
-def _whole(title: str, body: str) -> str:
-  here = pathlib.Path(__file__).parent
-  style = (here / "page.css").read_text(encoding="utf-8")
-  script = (here / "page.js").read_text(encoding="utf-8")
-  digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-  # Nothing is loaded, and no other script than this one runs.
-  policy = (
-    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
-    f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-  )
-  return (
-    '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-    f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-    '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-    f"<title>{esc(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n"
-    f"<main>\n{body}</main>\n<script>{script}</script>\n</body>\n</html>\n"
-  )

@@ -132,7 +132,7 @@ def _images(sweep: Sweep, cell: Cell, room: int) -> tuple[str, int]:
     if not path.is_file():
       continue
     target = f"{base}/pictures/{name}"
-    thumbnail = _thumbnail(path)
+    thumbnail = embedded(path, wide=_WIDE)
     if not thumbnail or len(thumbnail) > room:
       parts.append(f"<p>{link(target, name)}</p>")
       continue
@@ -145,12 +145,17 @@ def _images(sweep: Sweep, cell: Cell, room: int) -> tuple[str, int]:
   return "".join(parts), room
 
 
-def _thumbnail(path: pathlib.Path) -> str:
-  """A WebP of the picture, reduced, as base64; "" if it can't be read."""
+def embedded(path: pathlib.Path, *, wide: int) -> str:
+  """A WebP of the picture, at most so wide, as base64; "" if it can't be read.
+
+  Args:
+    path: of a PNG.
+    wide: pixels; it's at most three times as high.
+  """
   try:
     with Image.open(path) as image:
       small = image.convert("RGB")
-      small.thumbnail((_WIDE, 3 * _WIDE), Image.Resampling.LANCZOS)
+      small.thumbnail((wide, 3 * wide), Image.Resampling.LANCZOS)
   except (OSError, ValueError, Image.DecompressionBombError):
     return ""
   buffer = io.BytesIO()
