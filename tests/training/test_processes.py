@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -198,6 +199,69 @@ def test_a_mistake_ends_all_of_them_with_one_line(tmp_path, flags, message):
   assert "Traceback" not in result.stderr
   assert "Fatal" not in result.stderr
   assert time.monotonic() - start < 60
+
+
+def free_cluster_port():
+  """One of the ports that JAX takes for a cluster's job, and its job."""
+  low = 2**16 - 2**12
+  for job in range(1, 2**12):
+    with socket.socket() as trying:
+      try:
+        trying.bind(("127.0.0.1", low + job))
+      except OSError:
+        continue
+      return job
+  raise AssertionError("no port is free")
+
+
+def by_slurm(job, number):
+  return {
+    "SLURM_JOB_ID": str(job),
+    "SLURM_STEP_NODELIST": "127.0.0.1",
+    "SLURM_NTASKS": "2",
+    "SLURM_PROCID": str(number),
+    "SLURM_LOCALID": str(number),
+  }
+
+
+def by_open_mpi(job, number):
+  return {
+    "OMPI_MCA_orte_hnp_uri": f"{job * 2**12}.0;tcp://127.0.0.1:40000",
+    "OMPI_COMM_WORLD_SIZE": "2",
+    "OMPI_COMM_WORLD_RANK": str(number),
+    "OMPI_COMM_WORLD_LOCAL_RANK": str(number),
+  }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cluster", [by_slurm, by_open_mpi])
+def test_processes_of_a_cluster_meet_by_its_environment(
+  alone, tmp_path, cluster
+):
+  command, keywords = launching(tmp_path / "run", alone[0])
+  command = [
+    *(sys.executable, "-m", "experiments.train"),
+    *command[command.index("--") + 1 :],
+  ]
+  job = free_cluster_port()
+  keywords["env"] |= {"PYTHONUNBUFFERED": "1"}
+  children = [
+    subprocess.Popen(
+      command,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT,
+      **{**keywords, "env": {**keywords["env"], **cluster(job, number)}},
+    )
+    for number in range(2)
+  ]
+  try:
+    said = [child.communicate(timeout=300)[0] for child in children]
+  finally:
+    for child in children:
+      child.kill()
+  assert [child.returncode for child in children] == [0, 0], said
+  assert said[0].count("devices: 2 x cpu (cpu) of 2 processes") == 1
+  assert_same_run(tmp_path / "run", alone)
 
 
 @pytest.mark.slow
