@@ -254,7 +254,13 @@ def test_files_can_be_kept_short(tmp_path):
   assert (tmp_path / "file").stat().st_size <= 1000
 
 
-def soaked(*, memory=lambda share: 1e8, step=lambda share: 0.05, code=75):
+def soaked(
+  *,
+  memory=lambda share: 1e8,
+  step=lambda share: 0.05,
+  code=75,
+  new=float("nan"),
+):
   shares = np.linspace(0, 1, 601)
   samples = soak.Samples(
     seconds=list(600 * shares),
@@ -265,7 +271,7 @@ def soaked(*, memory=lambda share: 1e8, step=lambda share: 0.05, code=75):
     evaluations=[300.0, 600.0],
     checkpoints=[600.0],
   )
-  return soak.results(samples, minutes=10, code=code)
+  return soak.results(samples, minutes=10, code=code, new=new)
 
 
 def test_a_soak_that_stays_the_same_passes():
@@ -297,6 +303,23 @@ def test_a_leak_and_a_slower_step_are_found():
     "time of a step changed by +7.4%, expected at most 2%",
     "exit code 1, expected 75",
   ]
+
+
+@pytest.mark.parametrize(("new", "problems"), [(0.0541, 0), (0.05, 1)])
+def test_a_machine_that_is_slower_is_told_from_a_training(new, problems):
+  # The median at the end is 0.054625 s.
+  found = soaked(step=lambda share: 0.05 * (1 + share / 10), new=new)
+  assert len(found["problems"]) == problems
+  share = 0.054625 / new - 1
+  assert found["step_against_new"]["share"] == pytest.approx(share, rel=1e-6)
+  row = f"| {1e3 * new:.1f} | 54.6 | {share:+.2%} |"
+  assert f"beside a new training's step (ms) {row}" in soak.describe(found)
+
+
+def test_a_step_is_settled_after_warm_up():
+  samples = soak.Samples([], [], [], [], [9.0, 9.0, 9.0, 1.0, 2.0, 3.0], [], [])
+  assert soak.settled(samples) == 2.0
+  assert np.isnan(soak.settled(samples._replace(lap_time=[])))
 
 
 def test_a_soak_without_samples_does_not_pass():

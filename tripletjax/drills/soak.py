@@ -21,6 +21,9 @@ from tripletjax.training.signals import STOPPED
 # Parts of the soak that are compared: after warm-up, and at the end.
 AFTER, END = (0.1, 0.25), (0.85, 1.0)
 LIMIT = 0.02
+# A new training, for this share of the time after the soak: whether the machine
+# is slower than it was, or the training. Its warm-up ends at this share of it.
+NEW, WARM = 0.1, 0.5
 INTERVAL = 1.0  # seconds
 # glibc gives back what was freed, so that what is kept is seen: two heaps for
 # all threads, and thresholds that don't rise with what was once allocated.
@@ -103,8 +106,19 @@ def soak(
     UserError: the training can't be right.
     RuntimeError: it ended by itself.
   """
-  workdir = folder / "run"
-  log = folder / "soak.log"
+  samples, code = _watched(job, folder, "run", minutes=minutes, say=say)
+  say("a new training, to compare its steps with")
+  fresh, _ = _watched(job, folder, "new", minutes=NEW * minutes, say=say)
+  return results(samples, minutes=minutes, code=code, new=settled(fresh))
+
+
+def _watched(
+  job: Job, folder: Path, name: str, *, minutes: float, say: Callable[..., None]
+) -> tuple[Samples, int]:
+  """Samples of a training, and the exit code with which it was stopped."""
+  workdir = folder / name
+  # What the run says lies where it always did.
+  log = folder / ("soak.log" if name == "run" else f"{name}.log")
   samples = Samples([], [], [], [], [], [], [])
   with started(job.command(workdir), log, job, **HEAP) as child:
     metrics = workdir / "metrics.jsonl"
@@ -131,16 +145,38 @@ def soak(
         time.sleep(INTERVAL)
     child.process.send_signal(signal.SIGTERM)
     ended = child.wait(120)
-  return results(samples, minutes=minutes, code=ended.code)
+  return samples, ended.code
 
 
-def results(samples: Samples, *, minutes: float, code: int) -> dict[str, Any]:
-  """What is compared, and all of the samples."""
+def settled(samples: Samples) -> float:
+  """The median time of a step after warm-up, in seconds; NaN without one."""
+  laps = samples.lap_time[int(WARM * len(samples.lap_time)) :]
+  return float(np.median(laps)) if laps else math.nan
+
+
+def results(
+  samples: Samples, *, minutes: float, code: int, new: float = math.nan
+) -> dict[str, Any]:
+  """What is compared, and all of the samples.
+
+  A step that takes longer than after warm-up is no problem where it takes as
+  long in a new training, started right after: then it's the machine.
+
+  Args:
+    samples: of the soak.
+    minutes: how long it was.
+    code: exit code of the training.
+    new: seconds of a step of that new training; NaN where there was none.
+  """
   memory = change(samples.seconds, samples.memory, whole=60 * minutes)
   steps = change(samples.lap_seconds, samples.lap_time, whole=60 * minutes)
+  against_new = Change(new, steps.end, steps.end / new - 1)
+  judged = [("memory", memory), ("time of a step", steps)]
+  if abs(against_new.share) <= LIMIT:
+    judged.pop()
   problems = [
     f"{name} changed by {x.share:+.1%}, expected at most {LIMIT:.0%}"
-    for name, x in (("memory", memory), ("time of a step", steps))
+    for name, x in judged
     if not abs(x.share) <= LIMIT
   ]
   if code != STOPPED:
@@ -154,6 +190,7 @@ def results(samples: Samples, *, minutes: float, code: int) -> dict[str, Any]:
     "end": END,
     "memory": memory._asdict(),
     "step": steps._asdict(),
+    "step_against_new": against_new._asdict(),
     "problems": problems,
     "samples": samples._asdict(),
   }
@@ -198,8 +235,11 @@ def describe(found: dict[str, Any]) -> str:
   for name, unit, scale, key in (
     ("resident memory", "MB", 1e6, "memory"),
     ("time of a step", "ms", 1e-3, "step"),
+    ("beside a new training's step", "ms", 1e-3, "step_against_new"),
   ):
     x = found[key]
+    if math.isnan(x["share"]) and key == "step_against_new":
+      continue
     rows.append(
       [
         f"{name} ({unit})",
