@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import matplotlib as mpl
 import numpy as np
@@ -92,6 +94,29 @@ def test_a_broken_file_is_named(tmp_path, name):
   (tmp_path / name).write_text("broken")
   with pytest.raises(UserError, match=name):
     draw_pictures(tmp_path)
+
+
+def test_a_picture_that_cannot_be_written_is_a_line_and_leaves_nothing(
+  tmp_path,
+):
+  # A full disk, as the system says it: files may grow to 100 bytes.
+  code = (
+    "import resource, sys\n"
+    "from matplotlib.figure import Figure\n"
+    "from tripletjax.report.canvas import save_figure\n"
+    "from tripletjax.errors import UserError\n"
+    "import pathlib, signal\n"
+    "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+    "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
+    "try: save_figure(Figure(), pathlib.Path(sys.argv[1]))\n"
+    "except UserError as error: print(error)"
+  )
+  path = tmp_path / "pictures" / "curves.png"
+  done = subprocess.run(
+    [sys.executable, "-c", code, str(path)], capture_output=True, text=True
+  )
+  assert done.stdout == f"can't write {path}: File too large\n", done.stderr
+  assert list(path.parent.iterdir()) == []
 
 
 def test_no_global_state_of_matplotlib_changes(tmp_path):

@@ -7,6 +7,7 @@ shows it pixel for pixel, so that text can be placed in pixels too.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import pathlib
 import warnings
@@ -17,7 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from tripletjax.errors import printable
+from tripletjax.errors import UserError, printable
 
 DPI = 100
 GREEN = (0.13, 0.60, 0.29)
@@ -133,15 +134,26 @@ def render(figure: Figure, target: io.BytesIO | pathlib.Path) -> None:
 
 
 def save_figure(figure: Figure, path: pathlib.Path) -> pathlib.Path:
-  """Writes a PNG of at most 128 colours: small enough for a README."""
+  """Writes a PNG of at most 128 colours: small enough for a README.
+
+  Raises:
+    UserError: it can't be written; nothing is left of it then.
+  """
   buffer = io.BytesIO()
   render(figure, buffer)
   with Image.open(buffer) as image:
     small = image.convert("RGB").quantize(
       128, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE
     )
-  path.parent.mkdir(parents=True, exist_ok=True)
-  small.save(path, optimize=True)
+  temporary = path.with_name(f".{path.name}.tmp")
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    small.save(temporary, "PNG", optimize=True)
+    temporary.replace(path)
+  except OSError as error:
+    with contextlib.suppress(OSError):
+      temporary.unlink()
+    raise UserError(f"can't write {path}: {error.strerror or error}") from error
   return path
 
 
