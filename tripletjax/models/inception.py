@@ -156,7 +156,9 @@ class InceptionResNetV1(EmbeddingNetwork):
       )(x)
 
     def maximum(x: jax.Array) -> jax.Array:
-      return nn.max_pool(x, (3, 3), strides=(2, 2), padding=padding)
+      return nn.max_pool(
+        x, window_shape=(3, 3), strides=(2, 2), padding=padding
+      )
 
     def reduced(name: str, x: jax.Array, branches: Any) -> jax.Array:
       found = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
@@ -103,7 +104,10 @@ class ResNet18(EmbeddingNetwork):
     )(x)
     x = jax.nn.relu(x)
     if not small:
-      x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+      # Padded with 0, the least that ReLU gives, in a step of its own: what
+      # turns it into ONNX overlooks a padding of the maximum.
+      x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+      x = nn.max_pool(x, window_shape=(3, 3), strides=(2, 2))
     block = block_of(self.BLOCK, self)
     stages = enumerate(zip(widths, self.DEPTHS, strict=True))
     for stage, (width, depth) in stages:
