@@ -212,3 +212,12 @@ def test_a_file_cut_short_raises(kind):
 def test_what_is_no_image_raises(encoded):
   with pytest.raises(DECODE_ERRORS):
     store_image(encoded)
+
+
+def test_a_file_for_another_program_is_no_image():
+  buffer = io.BytesIO()
+  Image.fromarray(COLOUR).save(buffer, "eps")
+  with Image.open(io.BytesIO(buffer.getvalue())) as image:
+    assert image.format == "EPS"  # which Ghostscript would be run for
+  with pytest.raises(DECODE_ERRORS, match="cannot identify image file"):
+    decode_image(buffer.getvalue())

@@ -32,6 +32,9 @@ _GREY = ("1", "L", "LA", "La", "I", "F")
 # Files that every reader of TFDS sets decodes as we do, and that are small.
 _PLAIN = ("JPEG", "PNG", "WEBP")
 _ORIENTATION = 0x0112  # of EXIF; 1 is upright
+# What is opened, whatever a file's name says. Pillow knows more: it would hand
+# an EPS to Ghostscript, a program that writes files.
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 # Of an image, at most: 8192 x 8192. A small file can declare any number of
 # them, and each takes bytes as soon as it is decoded.
 PIXELS = 2**26
@@ -168,7 +171,7 @@ def _opened(encoded: bytes) -> Image.Image:
     # Pillow's own limits, a warning and an error, are above ours.
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)
     try:
-      file = Image.open(io.BytesIO(encoded))
+      file = Image.open(io.BytesIO(encoded), formats=_FORMATS)
     except Image.DecompressionBombError as error:
       raise ValueError(f"expected at most {PIXELS:,} pixels: {error}") from None
     except UnidentifiedImageError:
