@@ -14,11 +14,13 @@ from tripletjax.data.pipeline import padded_batches
 from tripletjax.data.sources import Source
 from tripletjax.distances import pairwise_distance
 from tripletjax.errors import UserError, printable
+from tripletjax.inference.embedder import Embedder
 from tripletjax.inference.export_folder import METADATA, read_metadata
 from tripletjax.inference.export_formats import (
   FORMATS,
   ForwardFn,
   check_installed,
+  open_network,
 )
 from tripletjax.inference.reading import Image, Images, name_of, read_image
 
@@ -135,4 +137,31 @@ def load_exported(folder: str | Path) -> Exported:
     metadata=metadata,
     forward=form.open(folder, metadata),
     **found,
+  )
+
+
+def load_embedder(
+  folder: str | Path, *, batch_size: int | None = None
+) -> Embedder:
+  """A `flax` export as the `Embedder` of the run that it came from.
+
+  Args:
+    folder: as `experiments.export` wrote it.
+    batch_size: images at a time; the run's when None.
+
+  Raises:
+    UserError: there is no such export, or it is damaged.
+  """
+  folder = Path(folder)
+  metadata = read_metadata(folder)
+  if metadata.get("format") != "flax":
+    raise UserError(
+      f"{folder}: expected an export of format flax, got "
+      f"{printable(str(metadata.get('format')))[:20]}"
+    )
+  image = metadata["image"]
+  return Embedder.of_run(
+    open_network(folder, metadata),
+    (image["height"], image["width"], image["channels"]),
+    batch_size=batch_size,
   )
