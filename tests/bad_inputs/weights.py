@@ -84,6 +84,27 @@ def torch_zip(path, described, storages, *, compression=zipfile.ZIP_STORED):
       archive.writestr(f"archive/data/{key}", data)
 
 
+def torch_legacy(
+  described, storages, *, version=1001, little=True, keys=None, count=None
+):
+  """A `.pth` of before PyTorch 1.6: pickles, and the storages after them."""
+  system = {
+    "protocol_version": version,
+    "little_endian": little,
+    "type_sizes": {"short": 2, "int": 4, "long": 4},
+  }
+  keys = sorted(storages) if keys is None else keys
+  parts = [
+    *(pickle.dumps(x, 2) for x in (0x1950A86A20F9469CFC6C, version, system)),
+    described,
+    pickle.dumps(keys, 2),
+  ]
+  for data in storages.values():
+    length = len(data) // 4 if count is None else count
+    parts += [struct.pack("<q", length), data]
+  return b"".join(parts)
+
+
 def safetensors(header, data=b""):
   """A safetensors file's bytes."""
   text = header if isinstance(header, bytes) else json.dumps(header).encode()
@@ -132,6 +153,20 @@ def build(world):
   renamed[6:8], renamed[30] = b"\x00\x08", 0xFF  # "UTF-8", which it isn't
   (folder / "renamed.pth").write_bytes(renamed)
   (folder / "legacy.pth").write_bytes(pickle.dumps(Evil(), 2))
+  old = torch_legacy(whole, held)
+  for name, content in {
+    "evil": torch_legacy(program({"w": Evil()}), held),
+    "system_evil": old[: old.index(b"}q")] + pickle.dumps(Evil(), 2)[2:],
+    "version": torch_legacy(whole, held, version=1002),
+    "big": torch_legacy(whole, held, little=False),
+    "keys": torch_legacy(whole, held, keys=["0", "0"]),
+    "no_keys": torch_legacy(whole, {}),
+    "count": torch_legacy(whole, held, count=2**62),
+    "cut": old[:-4],
+    "short": old[: len(old) // 2],
+    "text": torch_legacy(program({"w": "hello"}), held),
+  }.items():
+    (folder / f"legacy_{name}.pth").write_bytes(content)
   (folder / "legacy_torch.tar").write_bytes(b"hello")
   entry = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
   data = bytes(8)

@@ -239,11 +239,11 @@ def test_what_is_dropped_is_the_same_again_and_differs_by_image():
 
 def test_batch_norm_is_refused():
   with pytest.raises(UserError, match=r"model\.norm: expected group beside"):
-    check_chunk(4, share=8, norm="batch")
+    check_chunk(4, share=8, uses_batch=True)
   with pytest.raises(UserError, match="a divisor of the 8 images of each dev"):
-    check_chunk(3, share=8, norm="group")
-  check_chunk(0, share=8, norm="batch")
-  check_chunk(8, share=8, norm="group")
+    check_chunk(3, share=8, uses_batch=False)
+  check_chunk(0, share=8, uses_batch=True)
+  check_chunk(8, share=8, uses_batch=False)
   state = create_state(
     ConvNet(features=(4,), dimension=4),
     optax.sgd(1.0),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
@@ -72,8 +73,10 @@ class ConvNorm(nn.Module):
 def half_max(x: jax.Array) -> jax.Array:
   """The maximum of every 2 x 2 pixels; an odd last row or column is left out.
 
-  A side of one pixel stays. By reshaping: flax's max_pool takes as long as the
-  convolutions of a small network on a CPU.
+  A side of one pixel stays. Of equal pixels the first has the gradient. flax's
+  max_pool takes as long as the convolutions of a small network on a CPU, and a
+  gradient found by equality to the maximum is NaN where a compiler computes
+  the pixels twice, with another rounding.
 
   Args:
     x: `[B, H, W, C]`.
@@ -81,9 +84,17 @@ def half_max(x: jax.Array) -> jax.Array:
   Returns:
     `[B, H // 2, W // 2, C]`.
   """
-  batch, height, width, channels = x.shape
-  down, across = min(2, height), min(2, width)
-  height, width = height // down, width // across
-  x = x[:, : height * down, : width * across]
-  x = x.reshape(batch, height, down, width, across, channels)
-  return x.max(axis=(2, 4))
+  _, height, width, _ = x.shape
+  if height > 1:
+    height -= height % 2
+    x = _larger(x[:, 0:height:2], x[:, 1:height:2])
+  if width > 1:
+    width -= width % 2
+    x = _larger(x[:, :, 0:width:2], x[:, :, 1:width:2])
+  return x
+
+
+def _larger(first: jax.Array, second: jax.Array) -> jax.Array:
+  # A NaN in either stays.
+  chosen = (first >= second) | jnp.isnan(first)
+  return jnp.where(chosen, first, second)

@@ -28,10 +28,12 @@ class Fitted(NamedTuple):
   Attributes:
     arrays: float32, by path, of the shapes of the network.
     fresh: the paths that the pattern covers, which stay as they are.
+    place: where they are from, for people.
   """
 
   arrays: dict[str, np.ndarray]
   fresh: tuple[str, ...]
+  place: str
 
 
 def fit(
@@ -99,7 +101,8 @@ def fit(
   for path, array in arrays.items():
     if not np.isfinite(array).all():
       raise UserError(f"{weights.place}: {names[path]} is not finite")
-  return Fitted(arrays, tuple(p for p in names if p not in wanted))
+  fresh = tuple(path for path in names if path not in wanted)
+  return Fitted(arrays, fresh, weights.place)
 
 
 def _turned(

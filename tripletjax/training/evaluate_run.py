@@ -177,7 +177,7 @@ def _embed(
   """The representations by name, in the order of the table."""
   distance = run.config.loss.distance
   # Made even where it isn't measured: it checks the shape of the images.
-  untrained = untrained_state(run, source.image_shape)
+  untrained = untrained_state(run, source.image_shape, pretrained=baselines)
   size = run.config.evaluation.batch_size
   views = make_views(run.config)
   embed = functools.partial(

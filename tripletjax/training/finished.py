@@ -17,6 +17,7 @@ from tripletjax.errors import UserError
 from tripletjax.training import objective, parallel, splits
 from tripletjax.training.limits import check_saved
 from tripletjax.training.network import check_model, make_model
+from tripletjax.training.starting import read_fitted, with_weights
 from tripletjax.training.state import LOSS, TrainState, create_state
 
 # Fields without which a run can't be used.
@@ -170,13 +171,17 @@ def trained_state(run: FinishedRun) -> TrainState:
 
 
 def untrained_state(
-  run: FinishedRun, image_shape: tuple[int, int, int]
+  run: FinishedRun,
+  image_shape: tuple[int, int, int],
+  *,
+  pretrained: bool = True,
 ) -> TrainState:
   """The same network as the run's seed made it, before its first step.
 
   Args:
     run: names the network and the seed.
     image_shape: `(H, W, C)` of the images that it is to embed.
+    pretrained: whether such weights are read; else it is as the seed made it.
 
   Raises:
     UserError: the run's network was made for images of another shape.
@@ -184,14 +189,23 @@ def untrained_state(
   config = run.config
   # As in the loop: the same key, so the same network.
   state = create_state(
-    make_model(config, axis_name=parallel.AXIS),
+  model = make_model(config, axis_name=parallel.AXIS)
+    model,
     optax.identity(),
     image_shape=image_shape,
     key=jax.random.fold_in(jax.random.key(config.seed), 0),
     loss_parameters=objective.loss_parameters(config),
   )
   _check_shapes(run, image_shape, state.params)
-  return state
+  if not (pretrained and config.model.pretrained):
+    return state
+  try:
+    return with_weights(state, read_fitted(config, model, image_shape))
+  except UserError as error:
+    raise UserError(
+      f"{error}; the network before training began with them: --nobaselines "
+      "leaves it out"
+    ) from error
 
 
 def check_network(run: FinishedRun, image_shape: tuple[int, int, int]) -> None:

@@ -41,6 +41,29 @@ def describe_model(
   )
 
 
+def networks_table(image_shape: tuple[int, int, int], *, dimension: int) -> str:
+  """All networks with their own widths, as a table of Markdown.
+
+  `convnet`, which has none, is that of `configs/images.py`.
+
+  Args:
+    image_shape: `(H, W, C)` of the images.
+    dimension: of the embedding.
+  """
+  lines = [
+    "| `model.name` | parameters | an image | features |",
+    "| --- | ---: | ---: | --- |",
+  ]
+  for name, network in MODELS.items():
+    widths = network.WIDTHS or (32, 64, 128, 256)
+    cost = network_cost(network(widths, dimension), image_shape)
+    lines.append(
+      f"| `{name}` | {cost.parameters:,} | {flops_text(cost.flops)} | "
+      f"{', '.join(map(str, widths))} |"
+    )
+  return "\n".join(lines)
+
+
 def flops_text(flops: int) -> str:
   """A number of operations in words.
 

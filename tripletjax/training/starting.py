@@ -61,20 +61,15 @@ def prepare_start(
 
   @functools.cache
   def read() -> Fitted:
-    return read_fitted(config, model, image_shape, say)
+    fitted = read_fitted(config, model, image_shape)
+    say(_described(fitted))
+    return fitted
 
   def start(state: TrainState) -> TrainState:
-    network = _network(state)
     if processes.is_first():
-      network = _with(network, read())
-    network = processes.from_first(network)
-    params = {**network["params"]}
-    if LOSS in state.params:
-      params[LOSS] = state.params[LOSS]
-    average = {**network, "params": params} if state.average else {}
-    return state.replace(
-      params=params, batch_stats=network["batch_stats"], average=average
-    )
+      state = with_weights(state, read())
+    network = processes.from_first(_network(state))
+    return _with_network(state, network)
 
   goes_on = any((workdir / "checkpoints").glob("[0-9]*"))
   if processes.is_first() and not goes_on:
@@ -86,7 +81,6 @@ def read_fitted(
   config: ConfigDict,
   model: EmbeddingNetwork,
   image_shape: tuple[int, int, int],
-  say: Callable[[str], None],
 ) -> Fitted:
   """The pretrained weights of a config, as its network has them.
 
@@ -97,7 +91,7 @@ def read_fitted(
   try:
     weights = read_weights(fields.pretrained)
     shapes = _by_path(_shapes(model, image_shape))
-    fitted = fit(
+    return fit(
       weights,
       {path: x.shape for path, x in shapes.items()},
       network=fields.name,
@@ -106,13 +100,14 @@ def read_fitted(
     )
   except UserError as error:
     raise UserError(f"model.pretrained: {error}") from error
-  numbers = sum(array.size for array in fitted.arrays.values())
-  fresh = f"; fresh: {_few(fitted.fresh)}" if fitted.fresh else ""
-  say(
-    f"pretrained: {weights.place}: {len(fitted.arrays)} arrays, {numbers:,} "
-    f"numbers{fresh}"
+
+
+def with_weights(state: TrainState, fitted: Fitted) -> TrainState:
+  """A fresh state with other weights; what is fresh of them stays."""
+  network = jax.tree_util.tree_map_with_path(
+    lambda keys, leaf: fitted.arrays.get(_path(keys), leaf), _network(state)
   )
-  return fitted
+  return _with_network(state, network)
 
 
 def _shapes(
@@ -130,24 +125,30 @@ def _network(state: TrainState) -> dict[str, Any]:
   return {"params": params, "batch_stats": state.batch_stats}
 
 
+def _with_network(state: TrainState, network: dict[str, Any]) -> TrainState:
+  own = {name: x for name, x in state.params.items() if name == LOSS}
+  start = {**network, "params": {**network["params"], **own}}
+  return state.replace(**start, average=start if state.average else {})
+
+
 def _by_path(network: dict[str, Any]) -> dict[str, Any]:
   """The leaves of parameters and statistics by path."""
-  return {
-    jax.tree_util.keystr(keys[1:], simple=True, separator="/"): leaf
-    for keys, leaf in jax.tree_util.tree_leaves_with_path(network)
-  }
+  leaves = jax.tree_util.tree_leaves_with_path(network)
+  return {_path(keys): leaf for keys, leaf in leaves}
 
 
-def _with(network: dict[str, Any], fitted: Fitted) -> dict[str, Any]:
-  """The same tree with other leaves."""
-  return jax.tree_util.tree_map_with_path(
-    lambda keys, leaf: fitted.arrays.get(
-      jax.tree_util.keystr(keys[1:], simple=True, separator="/"), leaf
-    ),
-    network,
+def _path(keys: Any) -> str:
+  return jax.tree_util.keystr(keys[1:], simple=True, separator="/")
+
+
+def _described(fitted: Fitted, most: int = 6) -> str:
+  """What was taken, and what is fresh."""
+  numbers = sum(array.size for array in fitted.arrays.values())
+  said = (
+    f"pretrained: {fitted.place}: {len(fitted.arrays)} arrays, {numbers:,} "
+    "numbers"
   )
-
-
-def _few(names: tuple[str, ...], most: int = 6) -> str:
-  more = len(names) - most
-  return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+  if fitted.fresh:
+    said += f"; fresh: {', '.join(fitted.fresh[:most])}"
+  more = len(fitted.fresh) - most
+  return said + (f" and {more} more" if more > 0 else "")
