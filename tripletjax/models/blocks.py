@@ -47,14 +47,16 @@ class ConvNorm(nn.Module):
     """`[B, H, W, C]` to `[B, H / stride, W / stride, width]`."""
     size = self.size if isinstance(self.size, tuple) else (self.size,) * 2
     # Of a depthwise kernel flax counts the outputs of all channels as its own.
-    fan = "fan_in" if self.depthwise else "fan_out"
+    init = nn.initializers.variance_scaling(
+      2.0, "fan_in" if self.depthwise else "fan_out", "normal"
+    )
     x = nn.Conv(
       self.width,
       size,
       strides=self.stride,
       padding=self.padding or [(side // 2, side // 2) for side in size],
       use_bias=False,
-      kernel_init=nn.initializers.variance_scaling(2.0, fan, "normal"),
+      kernel_init=init,
       dtype=self.dtype,
       feature_group_count=self.width if self.depthwise else 1,
       conv_general_dilated=(

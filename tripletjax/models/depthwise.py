@@ -59,11 +59,11 @@ def depthwise_taps(
 ) -> jax.Array:
   """The sum over the kernel's taps."""
   wide = kernel.astype(jnp.float32)
-  total = None
-  for (i, j), tap in _taps(x, kernel.shape[:2], strides, pads):
-    part = tap.astype(jnp.float32) * wide[i : i + 1, j : j + 1]
-    total = part if total is None else total + part
-  return total.astype(x.dtype)
+  parts = (
+    tap.astype(jnp.float32) * wide[i : i + 1, j : j + 1]
+    for (i, j), tap in _taps(x, kernel.shape[:2], strides, pads)
+  )
+  return functools.reduce(jnp.add, parts).astype(x.dtype)
 
 
 def _taps(

