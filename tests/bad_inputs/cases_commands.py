@@ -11,6 +11,9 @@ OURS = (
   "--config.evaluation.batch_size=8 "
 )
 FILE = "train --workdir=run --config={w}/configs/"
+VIT = "--config.model.name=vit_s16 "
+INCEPTION = "--config.model.name=inception_resnet_v1 "
+RESNET = "--config.model.name=resnet18 --config.model.features=() "
 
 COMMANDS = [
   ("flag", "train --wrokdir=x", "a misspelt flag",
@@ -24,6 +27,13 @@ COMMANDS = [
    "--config.seed.x: no field 'x'; there are none"),
   ("variant", "train --config={root}/configs/digits.py:big", "no such variant",
    '--config: ...digits.py:big: ValueError: expected variant "" or "smoke"'),
+  ("heads", OURS + VIT + "--config.model.features=(100,)", "no heads",
+   "model.features: expected a width of vit_s16 up to 64, or a multiple of it"),
+  ("odd", OURS + INCEPTION + "--config.model.features=(3,)", "half a channel",
+   "model.features: expected an even number for inception_resnet_v1"),
+  ("pretrained-names", OURS + RESNET + "--config.model.pretrained="
+   "{w}/weights/good.pth", "another network's names",
+   "model.pretrained: {w}/weights/good.pth is of another network than resnet1"),
   ("file-missing", FILE + "no.py", "no such config", "--config: there is no f"),
   ("file-syntax", FILE + "syntax.py", "no Python",
    "--config: ...syntax.py: SyntaxError: "),
@@ -197,10 +207,6 @@ FIELDS = [
    "model.features: expected channels of each block"),
   ("stages", "model.name=resnet50", "too few channels",
    "model.features: expected channels of 4 stages for resnet50, as its own "),
-  ("heads", "model.name=vit_s16 --config.model.features=(100,)", "no heads",
-   "model.features: expected a width of vit_s16 up to 64, or a multiple of it"),
-  ("odd", "model.name=inception_resnet_v1 --config.model.features=(3,)",
-   "half a channel", "model.features: expected an even number for inception_"),
   ("pixels", "model.pixels=bgr", "none such",
    "model.pixels: expected one of unit, symmetric, imagenet, lite, facenet"),
   ("pooling", "model.pooling=max", "none such",
@@ -217,9 +223,6 @@ FIELDS = [
   ("pretrained-evil", "model.pretrained={w}/weights/evil.pth",
    "a pickle that calls os.system",
    "model.pretrained: {w}/weights/evil.pth: data.pkl: names posix.system"),
-  ("pretrained-names", "model.name=resnet18 --config.model.features=() "
-   "--config.model.pretrained={w}/weights/good.pth", "another network's names",
-   "model.pretrained: {w}/weights/good.pth is of another network than resnet1"),
   ("ignore", "model.pretrained_ignore=(", "no expression",
    "model.pretrained_ignore: expected a regular expression, got '('"),
   ("ignore-alone", "model.pretrained_ignore=x", "of no weights",
