@@ -55,8 +55,12 @@ def main(argv: Sequence[str]) -> None:
       **using.reading(),
     )
     done = "new"
-  people = len(gallery.people())
-  print(f"{path}: {people:,} people, {len(gallery):,} images; {count:,} {done}")
+  people = _of(len(gallery.people()), "person", "people")
+  print(f"{path}: {people}, {_of(len(gallery), 'image')}; {count:,} {done}")
+
+
+def _of(count: int, one: str, more: str = "") -> str:
+  return f"{count:,} {one if count == 1 else more or one + 's'}"
 
 
 if __name__ == "__main__":
