@@ -394,14 +394,14 @@ def test_names_are_text(explorer):
   assert NASTY in answers.overview(explorer)["labels"]
 
 
-def test_a_missing_extra_is_named(monkeypatch):
+def test_a_missing_extra_is_named(explorer, monkeypatch):
   find = serving.check_installed.__globals__["importlib"].util.find_spec
   monkeypatch.setattr(
     "importlib.util.find_spec",
     lambda name: None if name == "uvicorn" else find(name),
   )
   with pytest.raises(UserError) as caught:
-    serving.explore_run("nowhere")
+    serving.explore_run(explorer.embedder.workdir)
   assert str(caught.value) == (
     "the page: expected the package uvicorn, which isn't installed: pip "
     "install 'tripletjax[explore]'"

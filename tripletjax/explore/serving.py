@@ -52,10 +52,12 @@ def explore_run(
     UserError: a package is missing; no run, split, image or threshold; the
       address can't be listened at.
   """
-  check_installed("the page", ("starlette", "uvicorn"), "explore")
-  # Before the set is embedded, which may take a while.
+  if not 0 < far < 1:
+    raise UserError(f"--far: expected a rate between 0 and 1, got {far:g}")
   with contextlib.closing(listen(host, port)) as listening:
     embedder = Embedder.load(workdir, checkpoint=checkpoint, say=say)
+    # Before the set is embedded, which may take a while.
+    check_installed("the page", ("starlette", "uvicorn"), "explore")
     if images is not None:
       space = open_folder(embedder, images, open_bar=open_bar, say=say)
     else:
