@@ -7,6 +7,7 @@ import pytest
 from jax import lax
 
 from tripletjax.models import ConvNet
+from tripletjax.models import convolution as module
 from tripletjax.models.convolution import convolution
 from tripletjax.training.chunks import batch_value_and_grad
 
@@ -50,6 +51,38 @@ def test_value_and_gradients_are_those_of_jax(
     np.testing.assert_array_equal(
       np.asarray(ours, np.float32), np.asarray(other, np.float32)
     )
+
+
+@pytest.mark.parametrize("count", [8, 11, 3])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_blocks_of_images_add_up(count, dtype, monkeypatch):
+  # An image of 6 x 6 x 4 is larger than its output of 3 x 3 x 5: blocks of 4,
+  # the last of 3; 3 images are none.
+  monkeypatch.setattr(
+    module, "BLOCK", 4 * 6 * 6 * 4 * jnp.dtype(dtype).itemsize
+  )
+  rng = np.random.default_rng(count)
+  x = jnp.asarray(rng.integers(-2, 3, (count, 6, 6, 4)), dtype)
+  kernel = jnp.asarray(rng.integers(-2, 3, (3, 3, 4, 5)), dtype)
+  by_output = jnp.asarray(rng.integers(-2, 3, (count, 3, 3, 5)), dtype)
+
+  def pulled(function):
+    return jax.vjp(lambda w: function(x, w), kernel)[1](by_output)[0]
+
+  program = jax.jit(
+    lambda: pulled(lambda x, w: convolution(x, w, (2, 2), "SAME"))
+  ).lower()
+  assert ("while" in program.as_text()) == (count > 4)
+  expected = pulled(
+    lambda x, w: lax.conv_general_dilated(
+      x, w, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+  )
+  found = program.compile()()
+  assert found.dtype == dtype
+  np.testing.assert_array_equal(
+    np.asarray(found, np.float32), np.asarray(expected, np.float32)
+  )
 
 
 def test_a_gradient_in_a_loop_has_no_convolution_that_is_slow_there():

@@ -10,14 +10,18 @@ s). So gradients are written in that order here. Other platforms get JAX's own.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from tripletjax.distances import at_least_float32
+
 ORDER = ("NHWC", "HWIO", "NHWC")
+# Bytes of the images of a block, before or after the convolution.
+BLOCK = 2**19
 
 Pads = tuple[tuple[int, int], ...]
 
@@ -137,17 +141,53 @@ def _in_order(
     dimension_numbers=ORDER,
     precision=precision,
   )
-  # Channels in the place of images, and images in that of channels.
-  by_kernel = lax.conv_general_dilated(
-    x.transpose(3, 1, 2, 0),
-    by_output.transpose(1, 2, 0, 3),
-    (1, 1),
-    by_kernel_pads,
-    rhs_dilation=strides,
-    dimension_numbers=ORDER,
-    precision=precision,
-  )
-  return by_x, by_kernel.transpose(1, 2, 0, 3)
+
+  def by_kernel(x: jax.Array, by_output: jax.Array) -> jax.Array:
+    # Channels in the place of images, and images in that of channels.
+    found = lax.conv_general_dilated(
+      x.transpose(3, 1, 2, 0),
+      by_output.transpose(1, 2, 0, 3),
+      (1, 1),
+      by_kernel_pads,
+      rhs_dilation=strides,
+      dimension_numbers=ORDER,
+      precision=precision,
+    )
+    return found.transpose(1, 2, 0, 3)
+
+  return by_x, _over_images(by_kernel, x, by_output)
+
+
+def _over_images(
+  part_fn: Callable[[jax.Array, jax.Array], jax.Array],
+  x: jax.Array,
+  by_output: jax.Array,
+) -> jax.Array:
+  """The sum of `part_fn` over blocks of images that stay in a core's cache.
+
+  Turning a whole batch around takes longer than the convolution itself (256
+  images of 16 x 16 x 32, two busy cores: 26 ms of their time, in blocks 10).
+  """
+  largest = max(x[0].size * x.itemsize, by_output[0].size * by_output.itemsize)
+  size = max(1, BLOCK // largest)
+  blocks = len(x) // size
+  if blocks < 2:
+    return part_fn(x, by_output)
+
+  def add(number: jax.Array, total: jax.Array) -> jax.Array:
+    # Slices, and not a reshaped batch, which XLA would compute a second time.
+    part = part_fn(
+      *(
+        lax.dynamic_slice_in_dim(images, number * size, size)
+        for images in (x, by_output)
+      )
+    )
+    return total + part.astype(total.dtype)
+
+  found = part_fn(x[blocks * size :], by_output[blocks * size :])
+  # In float32 at least, as within a block.
+  total = lax.fori_loop(0, blocks, add, at_least_float32(found))
+  return total.astype(found.dtype)
 
 
 _convolution.defvjp(_forward, _backward)
