@@ -75,7 +75,13 @@ def test_a_run_begins_with_another_s_network_and_goes_on_without_it(
 ):
   moved = tmp_path / "parent"
   moved.symlink_to(parent)
-  fields = {"model__pretrained": str(moved), "seed": 7}
+  fields = {
+    "seed": 7,
+    "model__pretrained": str(moved),
+    "model__norm_frozen": True,
+    "optimizer__freeze": "Conv_0",
+    "optimizer__rates": "Dense=2",
+  }
   said = []
   whole = train(tmp_path / "whole", data_dir, said=said, **fields)
   assert any(
@@ -84,6 +90,16 @@ def test_a_run_begins_with_another_s_network_and_goes_on_without_it(
   # Before its first step it is what the other one was in the end.
   theirs = json.loads((parent / "summary.json").read_text())["trained"]
   assert whole["untrained"] == theirs
+  assert whole["trained"] != theirs
+  before, after = (load_run(path) for path in (parent, tmp_path / "whole"))
+  for tree in (before, after):
+    tree.params.pop("loss", None)
+  jax.tree.map(
+    np.testing.assert_array_equal, before.batch_stats, after.batch_stats
+  )
+  equal = jax.tree.map(np.array_equal, before.params, after.params)
+  assert equal["Conv_0"]["kernel"]
+  assert not equal["Dense_0"]["kernel"]
   train(tmp_path / "parts", data_dir, max_steps=2, **fields)
   moved.unlink()
   parts = train(tmp_path / "parts", data_dir, **fields)
