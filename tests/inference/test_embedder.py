@@ -20,6 +20,7 @@ from tripletjax.inference.embedder import Embedder as Direct
 from tripletjax.training.evaluated_set import open_set
 from tripletjax.training.evaluation import embed_source
 from tripletjax.training.finished import trained_state
+from tripletjax.training.views import make_views
 
 COUNT = IDENTITIES * EACH
 ONE = jax.local_devices()[:1]
@@ -110,6 +111,23 @@ def test_forward_is_pure(embedder, expected):
   assert (shape.shape, shape.dtype) == ((3, embedder.dimension), np.float32)
 
 
+def test_several_views_are_those_of_an_evaluation(lab, embedder, expected):
+  config = embedder.config.copy_and_resolve_references()
+  config.evaluation.views = 3
+  run = embedder.run._replace(config=config)
+  several = Embedder.of_run(run, SHAPE, devices=ONE)
+  source = open_set(config, lab / "data", "eval").source
+  wanted = embed_source(
+    trained_state(run), source, ONE, batch_size=16, views=make_views(config)
+  )
+  found = several.embed([pixels(number) for number in range(COUNT)])
+  np.testing.assert_array_equal(found, wanted)
+  assert not np.allclose(found, expected, atol=1e-4)
+  images = np.stack([pixels(number)[..., None] for number in range(16)])
+  forward = jax.jit(several.forward())
+  np.testing.assert_allclose(forward(images), wanted[:16], atol=1e-5)
+
+
 def test_distances_are_the_runs(embedder, expected, monkeypatch):
   from tripletjax.metrics import blocks
 
@@ -149,12 +167,18 @@ def test_the_fingerprint_changes_with_what_changes_an_embedding(
     ("data.invert", True),
     ("loss.distance", "cosine"),
     ("model.normalize", False),
+    ("evaluation.views", 3),
   ):
     config = run.config.copy_and_resolve_references()
     config.update_from_flattened_dict({field: value})
     others.append(
       dataclasses.replace(embedder, run=run._replace(config=config))
     )
+  for field, value in (("model.remat", True), ("loss.margin", 9.0)):
+    config = run.config.copy_and_resolve_references()
+    config.update_from_flattened_dict({field: value})
+    same = dataclasses.replace(embedder, run=run._replace(config=config))
+    assert same.fingerprint == embedder.fingerprint
   prints = [other.fingerprint for other in (embedder, *others)]
   assert len(set(prints)) == len(prints)
 

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -40,6 +41,22 @@ def use(lab, tmp_path):
     return (result.stdout or result.stderr).splitlines()
 
   return command
+
+
+def test_the_example_of_the_docs_runs(lab, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / "runs").mkdir()
+  shutil.copytree(lab / "run", tmp_path / "runs" / "glyphs")
+  (tmp_path / "data").symlink_to(lab / "data")
+  for name, number in (("a", 0), ("b", 5), ("c", 6)):
+    path = lab / "images" / f"p{number // 5}" / f"{number:02}.png"
+    shutil.copy(path, tmp_path / f"{name}.png")
+  docs = (ROOT / "docs" / "using.md").read_text()
+  (code,) = re.findall(r"```python\n(.*?)```", docs, re.S)
+  names = {}
+  exec(code, names)
+  assert names["gallery"].people() == {"Ann": 1}
+  assert names["embeddings"].shape == (2, 6)
 
 
 @pytest.mark.slow

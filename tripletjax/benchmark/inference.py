@@ -133,8 +133,7 @@ def inference_report(results: Mapping[str, Any]) -> str:
       f"The 5 nearest of {of['queries']:,} queries in {of['gallery']:,} x 128, "
       "float32; memory is what the calls add to the gallery:"
     )
-    header = ("", "s", "times ours", "MB")
-    parts.append(table(header, _search_rows(of["ways"])))
+    parts.append(table(("", "s", "times ours", "MB"), _search_rows(of["ways"])))
   report = "\n\n".join(parts)
   missed = report.count("**") // 2
   return f"{report}\n\n{missed or 'None'} outside of the limits."

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from ml_collections import ConfigDict
 from tripletjax.data.sources import Source
 from tripletjax.distances import DISTANCES
 from tripletjax.errors import UserError
+from tripletjax.inference.fingerprint import fingerprint_of
 from tripletjax.inference.reading import (
   Image,
   Images,
@@ -37,6 +36,7 @@ from tripletjax.training.finished import (
 from tripletjax.training.run_folder import read_image_shape
 from tripletjax.training.state import TrainState
 from tripletjax.training.step import make_embed_step
+from tripletjax.training.views import make_views
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -88,9 +88,7 @@ class Embedder:
         f"--workdir: {run.workdir} doesn't say which images it was trained on: "
         "expected a data.json, as experiments.train writes it"
       )
-    return cls.of_run(
-      run, image_shape, batch_size=batch_size, devices=devices
-    )
+    return cls.of_run(run, image_shape, batch_size=batch_size, devices=devices)
 
   @classmethod
   def of_run(
@@ -118,7 +116,9 @@ class Embedder:
       image_shape=image_shape,
       batch_size=size,
       state=parallel.replicate(trained_state(run), devices),
-      embed_fn=make_embed(devices, batch_size=size),
+      embed_fn=make_embed(
+        devices, batch_size=size, views=make_views(run.config)
+      ),
     )
 
   @property
@@ -152,15 +152,7 @@ class Embedder:
 
     What was kept of another network (a gallery, a threshold) is known by it.
     """
-    weights = {"params": self.run.params, "batch_stats": self.run.batch_stats}
-    config = self.config
-    digest = hashlib.blake2b(digest_size=16)
-    asked = [config.model.to_dict(), self.image_shape, config.data.invert]
-    digest.update(json.dumps([*asked, self.distance]).encode())
-    for path, leaf in jax.tree_util.tree_leaves_with_path(weights):
-      digest.update(f"{jax.tree_util.keystr(path)} {leaf.shape}".encode())
-      digest.update(np.ascontiguousarray(leaf).tobytes())
-    return digest.hexdigest()
+    return fingerprint_of(self.run, self.image_shape)
 
   def read(self, image: Image) -> np.ndarray:
     """An image as the network was trained on it.
@@ -280,6 +272,8 @@ class Embedder:
   def forward(self) -> Callable[[jax.Array], jax.Array]:
     """`images -> embeddings`, pure, with the weights in it: to be jitted.
 
-    uint8 `[B, H, W, C]` as `read` gives them, to float32 `[B, D]`.
+    uint8 `[B, H, W, C]` as `read` gives them, to float32 `[B, D]`: what `embed`
+    computes of them, views (`evaluation.views`) included.
     """
-    return functools.partial(make_embed_step(), trained_state(self.run))
+    step = make_embed_step(make_views(self.config))
+    return functools.partial(step, trained_state(self.run))

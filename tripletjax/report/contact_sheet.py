@@ -105,7 +105,8 @@ def draw_contact_sheet(
   texts: list[tuple[float, float, str, dict[str, Any]]] = []
   for row, group in enumerate(groups):
     top = _TOP + row * _ROW
-    name = f"{short(group.name, 20)}\n{group.size:,} images"
+    images = "image" if group.size == 1 else "images"
+    name = f"{short(group.name, 20)}\n{group.size:,} {images}"
     place: dict[str, Any] = {
       "ha": "right",
       "va": "center",
