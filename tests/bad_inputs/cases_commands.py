@@ -27,6 +27,8 @@ COMMANDS = [
    "--config.seed.x: no field 'x'; there are none"),
   ("variant", "train --config={root}/configs/digits.py:big", "no such variant",
    '--config: ...digits.py:big: ValueError: expected variant "" or "smoke"'),
+  ("networks", "networks --size=0", "no pixel",
+   "--size: expected 64 or 128x64, got '0'"),
   ("heads", OURS + VIT + "--config.model.features=(100,)", "no heads",
    "model.features: expected a width of vit_s16 up to 64, or a multiple of it"),
   ("odd", OURS + INCEPTION + "--config.model.features=(3,)", "half a channel",
