@@ -31,6 +31,7 @@ def get_config(variant: str = "") -> ConfigDict:
   config.data.image_size = ""  # resize to "64" or "128x64", height first
   config.data.channels = 0  # 1 grey, 3 colour, 0 as in the set
   config.data.invert = False  # ink becomes white, paper black
+  config.data.frame = ""  # "moments": what is bright is centred and scaled
   config.data.unseen = ""  # "group": without those of train_split
   config.data.split_by = ""  # divide by identity, group or image,
   config.data.split_fraction = 0.2  # holding out a share,

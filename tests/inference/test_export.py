@@ -147,7 +147,7 @@ def test_what_the_metadata_says(folders):
   metadata = json.loads((folders("stablehlo") / "metadata.json").read_text())
   assert metadata["image"] == {
     "height": 12, "width": 10, "channels": 1, "dtype": "uint8",
-    "layout": "NHWC", "inverted": True, "ink": False,
+    "layout": "NHWC", "inverted": True, "frame": "", "ink": False,
     "resize": "bilinear, antialiased, aspect not kept",
   }  # fmt: skip
   # Two convolutions of 3 x 3 and their norms, and a Dense on 3 x 3 x 8.

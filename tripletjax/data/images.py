@@ -14,6 +14,7 @@ import warnings
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from tripletjax.data.framing import FrameFn
 from tripletjax.errors import UserError
 
 # What counts as an image in a folder.
@@ -49,7 +50,11 @@ DECODE_ERRORS = (
 
 
 def decode_image(
-  encoded: bytes, *, channels: int = 0, size: tuple[int, int] | None = None
+  encoded: bytes,
+  *,
+  channels: int = 0,
+  size: tuple[int, int] | None = None,
+  frame: FrameFn | None = None,
 ) -> np.ndarray:
   """Decodes an image file.
 
@@ -61,6 +66,7 @@ def decode_image(
     channels: 1 grey, 3 colour, 0 as in the file.
     size: `(H, W)` to resize to, antialiased; the aspect isn't kept. None
       leaves the size.
+    frame: what is done to the image before; see `frame_fn`.
 
   Returns:
     uint8 `[H, W, C]`.
@@ -72,11 +78,16 @@ def decode_image(
     image = _upright(file)
     mode = {0: image.mode, 1: "L", 3: "RGB"}[channels]
     # A conversion to the same mode is a copy.
-    return _pixels(image if image.mode == mode else image.convert(mode), size)
+    image = image if image.mode == mode else image.convert(mode)
+    return _pixels(frame(image) if frame else image, size)
 
 
 def fit_image(
-  pixels: np.ndarray, *, channels: int, size: tuple[int, int]
+  pixels: np.ndarray,
+  *,
+  channels: int,
+  size: tuple[int, int],
+  frame: FrameFn | None = None,
 ) -> np.ndarray:
   """A decoded image, as `decode_image` would give it of a file.
 
@@ -84,6 +95,7 @@ def fit_image(
     pixels: uint8 `[H, W]`, `[H, W, 1]` or `[H, W, 3]`.
     channels: 1 grey, 3 colour.
     size: `(H, W)` to resize to.
+    frame: as in `decode_image`.
 
   Returns:
     uint8 `[H, W, C]`.
@@ -101,7 +113,8 @@ def fit_image(
       f"expected an image [H, W], [H, W, 1] or [H, W, 3], got {pixels.shape}"
     )
   image = Image.fromarray(np.ascontiguousarray(pixels))
-  return _pixels(image.convert({1: "L", 3: "RGB"}[channels]), size)
+  image = image.convert({1: "L", 3: "RGB"}[channels])
+  return _pixels(frame(image) if frame else image, size)
 
 
 def store_image(

@@ -16,6 +16,7 @@ import pyarrow
 import tensorflow_datasets as tfds
 from pyarrow import parquet
 
+from tripletjax.data.framing import frame_fn
 from tripletjax.data.images import DECODE_ERRORS, decode_image
 from tripletjax.data.tfrecord import TFRecords
 from tripletjax.errors import UserError
@@ -84,6 +85,7 @@ class Images:
     channels: 1 or 3.
     size: `(H, W)` to resize to; None leaves the size.
     invert: whether white becomes black and black white.
+    frame: a name from `FRAMES`.
     shape: `(H, W, C)` that all must have; None before it is known.
   """
 
@@ -94,6 +96,7 @@ class Images:
   channels: int
   size: tuple[int, int] | None = None
   invert: bool = False
+  frame: str = ""
   shape: tuple[int, ...] | None = None
 
   def __post_init__(self):
@@ -120,7 +123,12 @@ class Images:
         "data set again"
       ) from error
     try:
-      image = decode_image(encoded, channels=self.channels, size=self.size)
+      image = decode_image(
+        encoded,
+        channels=self.channels,
+        size=self.size,
+        frame=frame_fn(self.frame, invert=self.invert),
+      )
     except DECODE_ERRORS as error:
       raise UserError(
         f"data.name: image {index} of {self.name} can't be decoded: {error}"

@@ -78,6 +78,7 @@ def open_source(
   image_size: str = "",
   channels: int = 0,
   invert: bool = False,
+  frame: str = "",
   split_field: str = "data.train_split",
 ) -> Source:
   """Opens one split of a data set; draws one of `BUILDERS` before, if needed.
@@ -95,6 +96,7 @@ def open_source(
     channels: 1 grey, 3 colour, 0 as in the set.
     invert: whether white becomes black: what augmentations move in from outside
       is black, as the paper of a drawing should then be.
+    frame: a name from `FRAMES`: where a drawing stands on its paper.
     split_field: what a message about `split` calls it.
 
   Returns:
@@ -126,6 +128,7 @@ def open_source(
       channels or (1 if features[image_key].shape[-1] == 1 else 3),
       size,
       invert,
+      frame,
     )
     label_names, labels = _factorised(raw, label_key, features)
     group_names, groups = _factorised(raw, group_key, features)

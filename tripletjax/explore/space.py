@@ -125,7 +125,10 @@ def open_folder(
     name=Path(folder).expanduser().absolute().name,
     embeddings=embedded.embeddings,
     images=Images(
-      embedded.images, embedder.image_shape, embedder.config.data.invert
+      embedded.images,
+      embedder.image_shape,
+      embedder.config.data.invert,
+      frame=embedder.config.data.frame,
     ),
     names=[image.path for image in embedded.images],  # type: ignore[union-attr]
     labels=np.array([number[label] for label in embedded.labels], np.int32),

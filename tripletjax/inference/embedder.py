@@ -162,8 +162,8 @@ class Embedder:
         uint8 `[H, W]` or `[H, W, C]`, as decoded.
 
     Returns:
-      uint8 `[H, W, C]` of `image_shape`: grey or colour, resized, and inverted
-      where the run's `data.invert` says so.
+      uint8 `[H, W, C]` of `image_shape`: grey or colour, resized, inverted and
+      framed where the run's `data.invert` and `data.frame` say so.
 
     Raises:
       UserError: it is no image, or can't be read.
@@ -172,6 +172,7 @@ class Embedder:
       image,
       image_shape=self.image_shape,
       invert=self.config.data.invert,
+      frame=self.config.data.frame,
       name=name_of(image, 0),
     )
 
@@ -208,6 +209,7 @@ class Embedder:
         self.image_shape,
         self.config.data.invert,
         None if on_unreadable is None else note,
+        self.config.data.frame,
       )
       if not self._ready(images)
       else images,
@@ -224,6 +226,7 @@ class Embedder:
       and images.dtype == np.uint8
       and images.shape[1:] == self.image_shape
       and not self.config.data.invert
+      and not self.config.data.frame
     )
 
   def embed_read(

@@ -160,6 +160,7 @@ def describe(embedder: Embedder, kind: str) -> dict[str, Any]:
       "dtype": "uint8",
       "layout": "NHWC",
       "inverted": bool(config.data.invert),
+      "frame": config.data.frame,
       "ink": shows_ink(run.workdir),
       "resize": "bilinear, antialiased, aspect not kept",
     },

@@ -125,6 +125,13 @@ def _images(metadata: Mapping[str, Any]) -> list[str]:
       "* **Inverted**: 255 - pixel of a picture with dark ink on white paper. "
       "The file doesn't do that; `load_exported` does.",
     )
+  if metadata["image"].get("frame"):
+    lines.insert(
+      1,
+      f"* **Framed** before that, by `{metadata['image']['frame']}`: the ink "
+      "is moved to the middle and scaled. The file doesn't do that; "
+      "`load_exported` does.",
+    )
   if metadata["image"]["ink"]:
     lines.append(
       "* Light on dark: the images that it was measured on are drawn in white "

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jax.typing import ArrayLike
 
+from tripletjax.data.framing import FRAMES
 from tripletjax.data.pipeline import padded_batches
 from tripletjax.data.sources import Source
 from tripletjax.distances import pairwise_distance
@@ -36,6 +37,7 @@ class Exported:
     dimension: length D of an embedding.
     distance: by which it was trained, a name from `DISTANCES`.
     invert: whether images are inverted.
+    frame: a name from `FRAMES`: where a drawing stands on its paper.
     threshold: up to which distance images are of one identity; None where
       nobody measured it.
     forward: uint8 `[B, H, W, C]` as `read` gives them, to float32 `[B, D]`.
@@ -47,6 +49,7 @@ class Exported:
   dimension: int
   distance: str
   invert: bool
+  frame: str
   threshold: float | None
   forward: ForwardFn
 
@@ -64,6 +67,7 @@ class Exported:
       image,
       image_shape=self.image_shape,
       invert=self.invert,
+      frame=self.frame,
       name=name_of(image, 0),
     )
 
@@ -83,7 +87,7 @@ class Exported:
     if not count:
       raise UserError("expected images to embed, got none")
     source = Source(
-      images=Images(images, self.image_shape, self.invert),
+      images=Images(images, self.image_shape, self.invert, frame=self.frame),
       labels=np.zeros(count, np.int32),
       label_names=("",),
       image_shape=self.image_shape,
@@ -98,6 +102,14 @@ class Exported:
   def distances(self, a: ArrayLike, b: ArrayLike) -> np.ndarray:
     """Distances `[N, M]` of embeddings `[N, D]` and `[M, D]`, by the run's."""
     return np.asarray(pairwise_distance(a, b, distance=self.distance))
+
+
+def _frame(image: Mapping[str, Any]) -> str:
+  """How images are framed; exports of before it came don't say it."""
+  name = image.get("frame", "")
+  if name not in FRAMES:
+    raise ValueError(f"expected a frame of {', '.join(FRAMES)}, got {name!r}")
+  return name
 
 
 def load_exported(folder: str | Path) -> Exported:
@@ -123,6 +135,7 @@ def load_exported(folder: str | Path) -> Exported:
       "dimension": embedding["dimension"],
       "distance": embedding["distance"],
       "invert": image["inverted"],
+      "frame": _frame(image),
       "threshold": threshold and float(threshold["value"]),
     }
     form = FORMATS[kind]

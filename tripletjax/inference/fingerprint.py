@@ -33,6 +33,8 @@ def fingerprint_of(run: FinishedRun, image_shape: tuple[int, int, int]) -> str:
   digest = hashlib.blake2b(digest_size=16)
   asked = [_network(config), image_shape, config.loss.distance]
   asked.append(config.data.invert)
+  if config.data.frame:
+    asked.append(config.data.frame)
   digest.update(json.dumps(asked, sort_keys=True).encode())
   weights = {"params": run.params, "batch_stats": run.batch_stats}
   for path, leaf in jax.tree_util.tree_leaves_with_path(weights):

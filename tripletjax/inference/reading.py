@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tripletjax.data.entries import LARGEST, Entry, Folder
+from tripletjax.data.framing import frame_fn
 from tripletjax.data.images import DECODE_ERRORS, decode_image, fit_image
 from tripletjax.errors import UserError, printable
 
@@ -22,7 +23,12 @@ Unreadable = Callable[[int, UserError], object]
 
 
 def read_image(
-  image: Image, *, image_shape: tuple[int, int, int], invert: bool, name: str
+  image: Image,
+  *,
+  image_shape: tuple[int, int, int],
+  invert: bool,
+  name: str,
+  frame: str = "",
 ) -> np.ndarray:
   """Decodes an image, and brings it to what a network was trained on.
 
@@ -32,6 +38,7 @@ def read_image(
     image_shape: `(H, W, C)` of the result.
     invert: whether white becomes black and black white.
     name: what a message calls it.
+    frame: a name from `FRAMES`: where a drawing stands on its paper.
 
   Returns:
     uint8 `[H, W, C]`.
@@ -40,14 +47,20 @@ def read_image(
     UserError: it is no image, or can't be read.
   """
   height, width, channels = image_shape
+  framed = frame_fn(frame, invert=invert)
   try:
     if isinstance(image, np.ndarray):
       pixels = image
-      if image.dtype != np.uint8 or image.shape != image_shape:
-        pixels = fit_image(image, channels=channels, size=(height, width))
+      if image.dtype != np.uint8 or image.shape != image_shape or frame:
+        pixels = fit_image(
+          image, channels=channels, size=(height, width), frame=framed
+        )
     else:
       pixels = decode_image(
-        encoded_bytes(image), channels=channels, size=(height, width)
+        encoded_bytes(image),
+        channels=channels,
+        size=(height, width),
+        frame=framed,
       )
   except OSError as error:
     raise _unreadable(name, error.strerror or str(error)) from error
@@ -82,12 +95,14 @@ class Images:
     invert: as in `read_image`.
     on_unreadable: is told, in any thread, of one that can't be read, which is
       black then; None raises the error.
+    frame: as in `read_image`.
   """
 
   images: Sequence[Image] | np.ndarray
   image_shape: tuple[int, int, int]
   invert: bool
   on_unreadable: Unreadable | None = None
+  frame: str = ""
 
   def __getitem__(self, index: int) -> np.ndarray:
     image = self.images[index]
@@ -96,6 +111,7 @@ class Images:
         image,
         image_shape=self.image_shape,
         invert=self.invert,
+        frame=self.frame,
         name=name_of(image, int(index)),
       )
     except UserError as error:

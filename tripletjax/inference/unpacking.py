@@ -29,7 +29,7 @@ def unpack_split(
 ) -> str:
   """Writes the images of a split as PNG files, a folder for each identity.
 
-  Of the size and the channels that the run trained on, and not inverted.
+  Of the size and channels that the run trained on, not inverted, not framed.
 
   Args:
     config: of a run, or of `configs/`.
@@ -49,7 +49,8 @@ def unpack_split(
   """
   config = config.copy_and_resolve_references()
   with config.unlocked():
-    config.data.invert = False  # whoever reads them inverts them
+    config.data.invert = False  # whoever reads them inverts them,
+    config.data.frame = ""  # and frames them
   source = open_part(config, Path(data_dir), split, field="--split")
   parts = {"": np.arange(len(source))}
   if gallery_images is not None:

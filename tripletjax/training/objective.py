@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from tripletjax.data import augment
 from tripletjax.data.caching import PLACES
+from tripletjax.data.framing import FRAMES
 from tripletjax.data.sampling_checks import WEIGHTS, WITHIN
 from tripletjax.distances import DISTANCES
 from tripletjax.errors import UserError
@@ -53,6 +54,7 @@ CHOICES: Mapping[str, Mapping[str, Any]] = {
   "optimizer.schedule": SCHEDULES,
   "parallel.backend": BACKENDS,
   "data.cache": dict.fromkeys(PLACES),
+  "data.frame": FRAMES,
   "data.unseen": dict.fromkeys(UNSEEN),
   "batch.within": dict.fromkeys(WITHIN),
   "batch.weights": WEIGHTS,

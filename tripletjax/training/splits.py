@@ -22,6 +22,7 @@ DEFAULTS = {
   "image_size": "",
   "channels": 0,
   "invert": False,
+  "frame": "",
   "unseen": "",
   "split_by": "",
   "split_fraction": 0.2,
@@ -123,7 +124,8 @@ def of_another_set(
   """
   config = config.copy_and_resolve_references()
   with config.unlocked():
-    config.data.update(DEFAULTS | {"invert": config.data.invert})
+    kept = {name: config.data[name] for name in ("invert", "frame")}
+    config.data.update(DEFAULTS | kept)
     config.data.name = name
     config.data.train_split = config.data.eval_split = "all"
     config.data.image_key = config.data.label_key = ""
@@ -246,5 +248,6 @@ def _open(config: ConfigDict, data_dir: Path, split: str, field: str) -> Source:
     image_size=config.data.image_size,
     channels=config.data.channels,
     invert=config.data.invert,
+    frame=config.data.frame,
     split_field=field,
   )
