@@ -192,3 +192,30 @@ def test_errors(error, match, arguments):
   }  # fmt: skip
   with pytest.raises(error, match=match):
     retrieval(**base | arguments)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("images", [2, 7])
+def test_tiles_as_large_as_they_are(images):
+  # Three blocks of 1,024 and tiles of 256; a duplicate under another label
+  # stands in each tile. Ranks by sorting whole rows, as `plain` counts them.
+  rng = np.random.default_rng(images)
+  half = rng.normal(size=(1200, 33)).astype(np.float32)
+  points = np.concatenate([half, half, half[:300] + 1])
+  labels = rng.permutation(len(points)) // images
+  scores = ["recall", "map@r", "map", "mrr"]
+  found = retrieval(points, labels, ks=KS, scores=scores)
+  assert found == pytest.approx(
+    retrieval(points, labels, ks=KS, scores=scores, distance=plain), abs=1e-12
+  )
+  first = retrieval(points, labels, ks=KS, scores=["recall", "mrr"])
+  assert first == {name: found[name] for name in first}
+
+
+def test_numbers_that_overflow_are_not_counted_blindly():
+  points, labels = integer_data(1, 150, 5)
+  points = points * np.float32(1e19)
+  got = retrieval(points, labels, ks=KS)
+  assert got == pytest.approx(
+    retrieval(points, labels, ks=KS, distance=plain), nan_ok=True
+  )

@@ -27,7 +27,7 @@ TIED_ROWS = 1024
 SORTED_ROWS = 16
 _HALF = 1 << 16
 # Numbers of thresholds that are compiled for.
-_WIDTHS = (2, 4, 8, 12, 16, 24, 32, 40, 52)
+_WIDTHS = (1, 2, 4, 6, 9, 12, 16, 24, 32, 40, 52)
 
 
 class Thresholds(NamedTuple):
@@ -65,7 +65,7 @@ def without_own(
   """Distances with NaN where row and column have one code."""
   rows, columns = distances.shape
   return _without_own(
-    distances, _padded(row_codes, rows, -1), _padded(column_codes, columns, -2)
+    distances, padded(row_codes, rows, -1), padded(column_codes, columns, -2)
   )
 
 
@@ -112,11 +112,11 @@ def finish_count(
   below, upto = _split(counted)
   before = below[:rows, :width].astype(np.int64)
   row, match = np.nonzero(upto[:rows, :width] > below[:rows, :width])
-  indices = _padded(indices, distances.shape[1], np.iinfo(np.int64).max)
+  indices = padded(indices, distances.shape[1], np.iinfo(np.int64).max)
   for start in range(0, len(row), TIED_ROWS):
     i, k = row[start : start + TIED_ROWS], match[start : start + TIED_ROWS]
     taken = 1 << (len(i) - 1).bit_length()
-    of_rows = np.asarray(_take(distances, _padded(i, taken, 0)))[: len(i)]
+    of_rows = np.asarray(_take(distances, padded(i, taken, 0)))[: len(i)]
     tied = of_rows == thresholds.distance[i, k][:, None]
     tied &= indices[None, :] < thresholds.entry[i, k][:, None]
     before[i, k] += tied.sum(axis=1)
@@ -190,12 +190,17 @@ def sort_keys(values: np.ndarray, indices: np.ndarray) -> np.ndarray:
   return (keys.astype(np.uint64) << np.uint64(32)) | indices.astype(np.uint64)
 
 
+def width_of(thresholds: int) -> int:
+  """How many thresholds are counted: few numbers, for few compilations."""
+  wide = 64 * (thresholds // 64 + 1)
+  return next((w for w in _WIDTHS if w >= thresholds), wide)
+
+
 def _edges(thresholds: Thresholds, rows: int) -> np.ndarray:
   """The thresholds, padded for few compilations, and +inf as the last."""
   distance = thresholds.distance
   width = distance.shape[1]
-  wide = next((w for w in _WIDTHS if w > width), 64 * (width // 64 + 1))
-  edges = np.full((rows, wide), np.nan, distance.dtype)
+  edges = np.full((rows, width_of(width + 1)), np.nan, distance.dtype)
   edges[: len(distance), :width] = distance
   edges[:, -1] = np.inf
   return edges
@@ -245,5 +250,6 @@ def _take(distances: jax.Array, rows: jax.Array) -> jax.Array:
   return distances[rows]
 
 
-def _padded(values: np.ndarray, count: int, fill: int) -> np.ndarray:
+def padded(values: np.ndarray, count: int, fill: int) -> np.ndarray:
+  """Values `[n]` with as many of another behind them as make `count`."""
   return np.pad(values, (0, count - len(values)), constant_values=fill)

@@ -10,10 +10,7 @@ matches.
 
 from __future__ import annotations
 
-import itertools
-import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import jax
@@ -28,7 +25,6 @@ from tripletjax.metrics.counts import (
   finish_count,
   no_counts,
   start_count,
-  turned,
 )
 from tripletjax.metrics.matches import (
   Matches,
@@ -36,6 +32,7 @@ from tripletjax.metrics.matches import (
   others_tile,
   own_matches,
 )
+from tripletjax.metrics.symmetric import count_once, is_countable
 
 # Distances to entries of one's own identity that are held at once.
 OWN_ENTRIES = 1 << 22
@@ -73,42 +70,12 @@ def match_ranks(search: Search, *, first: bool = False) -> Iterator[Ranks]:
   """
   sizes = _own_sizes(search)
   width = 1 if first else int(np.max(sizes, initial=1))
-  if search.symmetric and width <= COUNTED and _on_cpu():
-    yield from _symmetric(search, first=first)
+  if width <= COUNTED and _on_cpu() and is_countable(search):
+    for start, own, counts in count_once(search, first=first):
+      yield _ranks(search, start, (own, counts))
     return
   for start, count in _blocks(sizes, search.gallery.size, first=first):
     yield _ranks(search, start, _of_block(search, start, count, first=first))
-
-
-def _symmetric(search: Search, *, first: bool) -> Iterator[Ranks]:
-  """Each pair's distance is computed once, for both of its queries."""
-  edge = tile_edge(search.query.size)
-  blocks = list(starts(search.query.size, edge))
-  owns = [own_matches(search, *block, edge, first=first) for block in blocks]
-  edges = [count_edges(own.thresholds, edge) for own in owns]
-  found = [no_counts(*own.thresholds.distance.shape) for own in owns]
-  indices = [search.gallery.order[at : at + count] for at, count in blocks]
-
-  def count(i: int, j: int, tile: jax.Array) -> tuple[int, Counts]:
-    counted = start_count(edges[i], tile)
-    return i, finish_count(owns[i].thresholds, tile, indices[j], counted)
-
-  def both(pair: tuple[int, int]) -> list[tuple[int, Counts]]:
-    i, j = pair
-    tile = others_tile(search, *blocks[i], *blocks[j], edge)
-    # Only the last block has fewer rows than its tile, and it is no i.
-    if i == j:
-      return [count(i, j, tile)]
-    return [count(i, j, tile), count(j, i, turned(tile))]
-
-  pairs = itertools.combinations_with_replacement(range(len(blocks)), 2)
-  # What of a tile runs on one core does so beside another tile.
-  with ThreadPoolExecutor(os.cpu_count()) as threads:
-    for counted in threads.map(both, pairs):
-      for block, more in counted:
-        add(found[block], more)
-  for (start, _), own, counts in zip(blocks, owns, found, strict=True):
-    yield _ranks(search, start, (own, counts))
 
 
 def _of_block(

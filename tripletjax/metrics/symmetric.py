@@ -1,0 +1,208 @@
+"""What is before each match where a set asks for itself, each pair once.
+
+The queries are cut into blocks and the gallery, which is the same, into strips
+of some blocks; each pair of a block and a strip is one program on one core
+(`strips.py`), and all cores have one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from tripletjax.metrics.blocks import starts, tile_edge
+from tripletjax.metrics.counts import (
+  Counts,
+  no_counts,
+  padded,
+  width_of,
+)
+from tripletjax.metrics.matches import (
+  Matches,
+  Search,
+  own_matches,
+)
+from tripletjax.metrics.strips import (
+  COLUMNS,
+  Ends,
+  Side,
+  Tiles,
+  count_strip,
+)
+
+# Blocks of a strip.
+STRIP = 16
+# Below this no sum of squares overflows, and no distance is NaN.
+_LARGEST = 1e15
+
+
+class Block(NamedTuple):
+  """Queries that are counted together.
+
+  Attributes:
+    start: the place of the first one.
+    size: how many there are.
+    own: their matches.
+    width: number of thresholds that is compiled for.
+    found: what is before each match, of what was counted so far.
+  """
+
+  start: int
+  size: int
+  own: Matches
+  width: int
+  found: Counts
+
+
+def is_countable(search: Search) -> bool:
+  """Whether query and gallery are the same and no distance can be NaN."""
+  embeddings = search.query.embeddings
+  # A NaN isn't less than anything.
+  return search.symmetric and bool(
+    np.max(np.abs(embeddings), initial=0) < _LARGEST
+  )
+
+
+def count_once(
+  search: Search, *, first: bool
+) -> list[tuple[int, Matches, Counts]]:
+  """Where each block starts, its matches, and what is before these."""
+  edge = tile_edge(search.query.size)
+  blocks = []
+  for start, count in starts(search.query.size, edge):
+    own = own_matches(search, start, count, edge, first=first)
+    found = no_counts(*own.thresholds.distance.shape)
+    found.seen[:] = own.others
+    width = width_of(found.before.shape[1])
+    blocks.append(Block(start, count, own, width, found))
+  with ThreadPoolExecutor(os.cpu_count()) as threads:
+    for numbers in _strips([block.width for block in blocks]):
+      _count_strip(search, blocks, numbers, edge, threads)
+  return [(block.start, block.own, block.found) for block in blocks]
+
+
+def _strips(widths: Sequence[int]) -> Iterator[range]:
+  """Runs of blocks beside each other that have as many thresholds.
+
+  >>> list(_strips([1, 1, 2]))
+  [range(0, 2), range(2, 3)]
+  """
+  start = 0
+  for stop in range(1, len(widths) + 1):
+    if (
+      stop == len(widths)
+      or stop - start == STRIP
+      or widths[stop] != widths[start]
+    ):
+      yield range(start, stop)
+      start = stop
+
+
+def _count_strip(
+  search: Search,
+  blocks: Sequence[Block],
+  numbers: range,
+  edge: int,
+  threads: ThreadPoolExecutor,
+) -> None:
+  """Counts the blocks of a strip against all up to its last one."""
+  columns = min(COLUMNS, edge)
+  strip = _beside([_side(search, blocks[j], edge) for j in numbers])
+  size = len(strip.codes)
+  across = _across([_ends(blocks[j], edge) for j in numbers], size)
+
+  def count(i: int) -> list[np.ndarray]:
+    counted = count_strip(
+      _side(search, blocks[i], edge),
+      Ends(*map(jnp.asarray, _ends(blocks[i], edge))),
+      strip,
+      across,
+      _tiles(search, blocks, i, numbers, edge, columns),
+      columns=columns,
+      distance_fn=search.distance_fn,
+    )
+    return [np.asarray(of_side) for of_side in counted]
+
+  # Each program keeps one core busy.
+  for i, (rows, strips) in enumerate(threads.map(count, range(numbers.stop))):
+    _add(blocks[i], rows)
+    for place, j in enumerate(numbers):
+      if i < j:
+        _add(blocks[j], strips[:, place * edge : (place + 1) * edge].T)
+
+
+def _add(block: Block, counted: np.ndarray) -> None:
+  rows, width = block.found.before.shape
+  block.found.before[:] += counted[:rows, :width]
+
+
+def _side(search: Search, block: Block, edge: int) -> Side:
+  """A block on the device."""
+  places = slice(block.start, block.start + block.size)
+  order = search.query.order[places]
+  rows = np.asarray(search.query.embeddings[order])
+  missing = ((0, edge - block.size), (0, 0))
+  return Side(
+    jnp.asarray(np.pad(rows, missing, constant_values=np.nan)),
+    jnp.asarray(padded(search.query_codes[places], edge, -1)),
+    jnp.asarray(padded(order.astype(np.int32), edge, 0)),
+  )
+
+
+def _ends(block: Block, edge: int) -> tuple[np.ndarray, np.ndarray]:
+  """The matches of a block, `[edge, width]`, NaN and 0 where there are none."""
+  distance, entry = block.own.thresholds
+  there = slice(len(distance)), slice(distance.shape[1])
+  ends = (
+    np.full((edge, block.width), np.nan, distance.dtype),
+    np.zeros((edge, block.width), np.int32),
+  )
+  ends[0][there], ends[1][there] = distance, entry
+  return ends
+
+
+def _across(ends: Sequence[tuple], size: int) -> Ends:
+  """The matches of some blocks across a strip, `[width, size]`."""
+  distance, entry = (
+    np.concatenate([end.T for end in of_kind], axis=1)
+    for of_kind in zip(*ends, strict=True)
+  )
+  missing = ((0, 0), (0, size - distance.shape[1]))
+  return Ends(
+    jnp.asarray(np.pad(distance, missing, constant_values=np.nan)),
+    jnp.asarray(np.pad(entry, missing)),
+  )
+
+
+def _beside(sides: Sequence[Side]) -> Side:
+  """Blocks as one strip, of so many tiles that few programs are compiled."""
+  length = min(STRIP, 1 << (len(sides) - 1).bit_length())
+  whole = [*sides, *[sides[-1]] * (length - len(sides))]
+  return Side(*(jnp.concatenate(part) for part in zip(*whole, strict=True)))
+
+
+def _tiles(
+  search: Search,
+  blocks: Sequence[Block],
+  i: int,
+  numbers: range,
+  edge: int,
+  columns: int,
+) -> Tiles:
+  """The tiles that a block has in a strip: none that were counted before."""
+  many, begin = edge // columns, blocks[numbers.start].start
+  own = i - numbers.start
+  last = blocks[numbers[-1]]
+  stop = -(-(last.start + last.size - begin) // columns)
+  # Identities are in order: the block's last one ends here.
+  code = search.query_codes[blocks[i].start + blocks[i].size - 1]
+  ends = int(np.searchsorted(search.query_codes, code, "right"))
+  apart = min(max(-(-(ends - begin) // columns), 0), stop)
+  first = min(max(own, 0) * many, stop)
+  found = (first, max(own + 1, 0) * many, max(apart, first), stop)
+  return Tiles(*map(jnp.int32, found))
