@@ -57,11 +57,11 @@ def test_the_tables_mark_what_is_outside_of_its_limit():
 
 def test_all_ways_embed_the_same_files(tmp_path):
   network = NETWORKS["convnet"]
-  small = network._replace(kind=network.kind._replace(classes=4, each=4))
+  kind = network.kind._replace(classes=4, each=4)
+  small = network._replace(kind=kind, batch=8)
   config = get_config()
   config.model.features = (4, 8)
   config.model.dimension = 6
-  config.evaluation.batch_size = 8
   calls, about = embedding_calls(config, small, tmp_path)
   assert (about["images"], about["batch"]) == (16, 8)
   alone = calls["alone"]()
@@ -73,9 +73,8 @@ def test_all_ways_embed_the_same_files(tmp_path):
 
 
 def test_every_network_fills_its_batches():
-  size = get_config().evaluation.batch_size
   for network in NETWORKS.values():
-    assert network.kind.classes * network.kind.each % size == 0
+    assert network.kind.classes * network.kind.each % network.batch == 0
 
 
 def test_all_searches_find_the_same():

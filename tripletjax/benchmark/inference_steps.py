@@ -32,21 +32,24 @@ class Network(NamedTuple):
     fields: changes to `config.model`.
     kind: the files.
     format: of the files, in words.
+    batch: images that are embedded at a time; divides the number of files.
   """
 
   fields: Mapping[str, Any]
   kind: Kind
   format: str
+  batch: int
 
 
 NETWORKS: Mapping[str, Network] = {
   "convnet": Network(
-    {}, Kind("glyphs", ".png", 32, 32, 1, 256, 16, 1, 1), "grey PNG"
+    {}, Kind("glyphs", ".png", 32, 32, 1, 256, 16, 1, 1), "grey PNG", 256
   ),
   "resnet18": Network(
     {"name": "resnet18", "features": ()},
-    Kind("faces", ".jpg", 112, 112, 3, 16, 16, 1, 1),
+    Kind("faces", ".jpg", 112, 112, 3, 4, 16, 1, 1),
     "RGB JPEG",
+    32,
   ),
 }
 
@@ -68,7 +71,7 @@ def random_embedder(config: ConfigDict, network: Network) -> Embedder:
     params=variables["params"],
     batch_stats=variables.get("batch_stats", {}),
   )
-  return Embedder.of_run(run, shape)
+  return Embedder.of_run(run, shape, batch_size=network.batch)
 
 
 def embedding_calls(
