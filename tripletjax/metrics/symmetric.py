@@ -73,14 +73,15 @@ def count_once(
 ) -> list[tuple[int, Matches, Counts]]:
   """Where each block starts, its matches, and what is before these."""
   edge = tile_edge(search.query.size)
-  blocks = []
-  for start, count in starts(search.query.size, edge):
-    own = own_matches(search, start, count, edge, first=first)
+
+  def block_of(run: tuple[int, int]) -> Block:
+    own = own_matches(search, *run, edge, first=first)
     found = no_counts(*own.thresholds.distance.shape)
     found.seen[:] = own.others
-    width = width_of(found.before.shape[1])
-    blocks.append(Block(start, count, own, width, found))
+    return Block(*run, own, width_of(found.before.shape[1]), found)
+
   with ThreadPoolExecutor(os.cpu_count()) as threads:
+    blocks = list(threads.map(block_of, starts(search.query.size, edge)))
     for numbers in _strips([block.width for block in blocks]):
       _count_strip(search, blocks, numbers, edge, threads)
   return [(block.start, block.own, block.found) for block in blocks]
