@@ -289,17 +289,26 @@ def test_one_at_a_time(tmp_path):
 
 
 @pytest.mark.parametrize("distance", searching._METRICS)
-def test_faiss_finds_the_same(distance):
+@pytest.mark.parametrize("whole", [True, False], ids=["ties", "reals"])
+def test_faiss_finds_the_same(distance, whole):
   pytest.importorskip("faiss")
   rng = np.random.default_rng(0)
-  points = rng.normal(size=(500, 8)).astype(np.float32)
-  queries = rng.normal(size=(20, 8)).astype(np.float32)
+  points = rng.normal(size=(500, 4)).astype(np.float32)
+  queries = rng.normal(size=(20, 4)).astype(np.float32)
+  if whole:  # many at one distance
+    points, queries = np.rint(points), np.rint(queries)
   ours = searching.make_search(points, distance, search="blocks")
   theirs = searching.make_search(points, distance, search="faiss")
-  index, distances = ours(queries, 10)
-  found, values = theirs(queries, 10)
-  np.testing.assert_array_equal(found, index)
-  np.testing.assert_allclose(values, distances, atol=1e-5)
+  for k in (1, 10, 500):
+    index, distances = ours(queries, k)
+    found, values = theirs(queries, k)
+    if whole and distance in ("cosine", "angular"):
+      # Many of one direction, but for rounding.
+      np.testing.assert_allclose(values, distances, atol=1e-3)
+      continue
+    np.testing.assert_allclose(values, distances, atol=1e-5)
+    if whole or k < 500:  # of so many reals two are as near, but for rounding
+      np.testing.assert_array_equal(found, index)
 
 
 def test_what_faiss_is_asked_for(monkeypatch):

@@ -32,6 +32,7 @@ SEARCH = "search"
 SIZE = Size(1_000_000, 100)
 # What of the bare network's throughput embedding was asked to reach.
 SHARE = 0.9
+SEARCH_COLUMNS = ("", "s", "times ours", "CPU, s", "MB")
 # Name of a step of `inference_worker.py` -> its library, and what it is.
 SEARCHES: Mapping[str, tuple[str, str]] = {
   "blocks": ("tripletjax", "ours, by blocks"),
@@ -133,7 +134,7 @@ def inference_report(results: Mapping[str, Any]) -> str:
       f"The 5 nearest of {of['queries']:,} queries in {of['gallery']:,} x 128, "
       "float32; memory is what the calls add to the gallery:"
     )
-    parts.append(table(("", "s", "times ours", "MB"), _search_rows(of["ways"])))
+    parts.append(table(SEARCH_COLUMNS, _search_rows(of["ways"])))
   report = "\n\n".join(parts)
   missed = report.count("**") // 2
   return f"{report}\n\n{missed or 'None'} outside of the limits."
@@ -196,6 +197,7 @@ def _joined(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
   return {
     "samples": samples,
     "seconds": statistics.median(samples),
+    "cpu_seconds": statistics.median([s for run in runs for s in run["cpu"]]),
     "peak_bytes": max(run["peak_bytes"] for run in runs),
     "value": runs[-1]["value"],
   }
@@ -207,9 +209,10 @@ def _search_rows(ways: Mapping[str, Any]) -> list[list[str]]:
   for name, of in ways.items():
     said = SEARCHES[name][1]
     if "failure" in of:
-      rows.append([said, of["failure"], "", ""])
+      rows.append([said, of["failure"], "", "", ""])
       continue
     times = f"{of['seconds'] / ours:.2f}" if ours else ""
     memory = f"{of['peak_bytes'] / 1e6:,.0f}"
-    rows.append([said, f"{of['seconds']:.2f}", times, memory])
+    cpu = f"{of['cpu_seconds']:.2f}"
+    rows.append([said, f"{of['seconds']:.2f}", times, cpu, memory])
   return rows

@@ -1,4 +1,4 @@
-"""The nearest entries of a gallery: by FAISS, or exactly by blocks."""
+"""The nearest entries of a gallery: by FAISS, or by blocks; both exactly."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from tripletjax.distances import DISTANCES
+from tripletjax.distances import pairwise_distance
 from tripletjax.errors import UserError
 from tripletjax.metrics import nearest
 
@@ -25,11 +25,12 @@ def by_blocks(gallery: np.ndarray, distance: str) -> SearchFn:
 
 
 def by_faiss(gallery: np.ndarray, distance: str) -> SearchFn:
-  """An `IndexFlat` of FAISS, which copies the gallery.
+  """An `IndexFlat` of FAISS, which copies the gallery; as exact as by blocks.
 
   It finds what is nearest; the distances are then the run's own, and the order
-  is by these. Which of several entries at the distance of the k-th is found is
-  up to FAISS.
+  is by these, ties by index. Where the one after the k-th is as near but for
+  rounding, it can't tell which of them they are: such a query is searched by
+  blocks.
 
   Raises:
     UserError: FAISS isn't installed, or has no such distance.
@@ -47,30 +48,45 @@ def by_faiss(gallery: np.ndarray, distance: str) -> SearchFn:
   import faiss
 
   normalized, product = _METRICS[distance]
-  index = (faiss.IndexFlatIP if product else faiss.IndexFlatL2)(
-    gallery.shape[1]
+  rows = np.ascontiguousarray(
+    _normalized(gallery) if normalized else gallery, np.float32
   )
-  index.add(_normalized(gallery) if normalized else gallery)
-  distance_fn = DISTANCES[distance]
+  index = (faiss.IndexFlatIP if product else faiss.IndexFlatL2)(rows.shape[1])
+  index.add(rows)
+  longest = float(np.max(np.einsum("ij,ij->i", rows, rows), initial=0))
+  exactly = by_blocks(gallery, distance)
 
   def search(query: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    asked = _normalized(query) if normalized else query
-    _, found = index.search(np.ascontiguousarray(asked, np.float32), k)
+    asked = np.ascontiguousarray(
+      _normalized(query) if normalized else query, np.float32
+    )
+    scores, found = index.search(asked, min(k + 1, len(gallery)))
+    unsure = np.zeros(len(query), bool)
+    if found.shape[1] > k:
+      lengths = np.einsum("ij,ij->i", asked, asked)
+      gap = np.abs(scores[:, k] - scores[:, k - 1])
+      unsure = gap <= _ROUNDING * (lengths + longest)
+    found = found[:, :k]
     distances = np.stack(
       [
-        np.asarray(distance_fn(one[None], gallery[entries]), np.float32)[0]
+        np.asarray(
+          pairwise_distance(one[None], gallery[entries], distance=distance)
+        )[0]
         for one, entries in zip(query, found, strict=True)
       ]
     )
     order = np.lexsort((found, distances), axis=1)
-    return (
-      np.take_along_axis(found, order, axis=1),
-      np.take_along_axis(distances, order, axis=1),
-    )
+    found = np.take_along_axis(found, order, axis=1)
+    distances = np.take_along_axis(distances, order, axis=1)
+    if unsure.any():
+      found[unsure], distances[unsure] = exactly(query[unsure], k)
+    return found, distances
 
   return search
 
 
+# Of a product, or a squared distance, as a share of the squared lengths.
+_ROUNDING = 1e-5
 # Distance -> whether FAISS is given normalised embeddings, and whether it is to
 # take the product.
 _METRICS: Mapping[str, tuple[bool, bool]] = {
