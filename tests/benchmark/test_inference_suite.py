@@ -21,7 +21,8 @@ RESULTS = {
       "alone": {"seconds": 0.1, "cpu_seconds": 0.2},
       "arrays": {"seconds": 0.1, "cpu_seconds": 0.25},
       "files": {"seconds": 0.2, "cpu_seconds": 0.32},
-      "decode": {"seconds": 0.04}, "one": {"seconds": 0.05, "cpu_seconds": 0.05},
+      "decode": {"seconds": 0.04},
+      "one": {"seconds": 0.05, "cpu_seconds": 0.05},
     },
   },
   "searches": [
