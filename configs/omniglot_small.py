@@ -35,16 +35,16 @@ def get_config(variant: str = "") -> ConfigDict:
 
   config.batch = ConfigDict()
   config.batch.identities = 32
-  config.batch.images = 8
+  config.batch.images = 4
   config.batch.within = ""  # "group": all of a batch is from one group
   config.batch.weights = "uniform"  # or identities by "images", or by "sqrt"
   config.batch.chunk = 0  # images a device embeds at once; 0 is all
 
   config.augment = ConfigDict()
-  config.augment.rotation = 15.0  # degrees
-  config.augment.scale = 0.2
-  config.augment.shear = 0.2
-  config.augment.translation = 0.06  # of the side
+  config.augment.rotation = 10.0  # degrees
+  config.augment.scale = 0.12
+  config.augment.shear = 0.15
+  config.augment.translation = 0.03  # of the side
   config.augment.elastic = 0.02  # of the side
   config.augment.elastic_smoothness = 0.1  # of the side
   config.augment.crop = 0  # pixels
@@ -56,17 +56,17 @@ def get_config(variant: str = "") -> ConfigDict:
   config.augment.grey = 0.0  # probability
   config.augment.erasing = 0.0  # probability
   config.augment.cutout = 0.0  # of the side
-  config.augment.rotation_classes = False  # quarter turns are new classes
-  config.augment.identity_rotation = 0.0  # degrees, of a batch's pictures of
-  config.augment.identity_scale = 0.0  # an identity alike: a new identity
-  config.augment.identity_shear = 0.0
-  config.augment.identity_elastic = 0.0  # of the side
-  config.augment.identity_smoothness = 0.2  # of the side
+  config.augment.rotation_classes = True  # quarter turns are new classes
+  config.augment.identity_rotation = 30.0  # degrees, of a batch's pictures of
+  config.augment.identity_scale = 0.4  # an identity alike: a new identity
+  config.augment.identity_shear = 0.5
+  config.augment.identity_elastic = 0.09  # of the side
+  config.augment.identity_smoothness = 0.15  # of the side
 
   config.model = ConfigDict()
   config.model.name = "convnet"
   config.model.features = (32, 64, 128)
-  config.model.dimension = 64
+  config.model.dimension = 128
   config.model.normalize = True
   config.model.norm = "batch"  # or "group", which batch.chunk needs
   config.model.norm_frozen = False  # BatchNorm's statistics stay
@@ -120,7 +120,7 @@ def get_config(variant: str = "") -> ConfigDict:
   config.optimizer.decay_after = "0 percent"  # till then it keeps its peak
   config.optimizer.clip = 0.0  # largest norm of the gradient; 0 is any
   config.optimizer.accumulate = 1  # batches, each mined by itself, an update
-  config.optimizer.ema = 0.0  # decay of averaged weights; 0 is none
+  config.optimizer.ema = 0.99  # decay of averaged weights; 0 is none
   config.optimizer.freeze = ""  # parameters with this pattern in their path
   config.optimizer.rates = ""  # factors by pattern, "Dense_0=10, stem=0.1"
 
@@ -140,7 +140,7 @@ def get_config(variant: str = "") -> ConfigDict:
   config.mining.approximate = False  # approx_max_k
 
   config.train = ConfigDict()
-  config.train.duration = "400 steps"
+  config.train.duration = "1500 steps"
   config.train.on_nonfinite = "stop"  # loss or gradient; or "skip" the update
   config.train.on_collapse = "warn"  # of all distances; or "stop", "ignore"
   config.train.spike = 10.0  # warn of a loss so many times its median; 0 never
@@ -149,7 +149,7 @@ def get_config(variant: str = "") -> ConfigDict:
   config.log.every = "10 steps"
 
   config.evaluation = ConfigDict()
-  config.evaluation.every = "25 percent"
+  config.evaluation.every = "100 percent"
   config.evaluation.batch_size = 256
   config.evaluation.ks = (1, 2, 4, 8)
   config.evaluation.folds = 10
@@ -157,7 +157,7 @@ def get_config(variant: str = "") -> ConfigDict:
   config.evaluation.episodes = 2000  # of one shot, each within a group
   config.evaluation.ways = 20  # identities of an episode
   config.evaluation.cameras = r"_(\d+)\.png"  # in a path: who drew it
-  config.evaluation.views = 1  # an image is the mean of so many, augmented
+  config.evaluation.views = 16  # an image is the mean of so many, augmented
 
   config.checkpoint = ConfigDict()
   config.checkpoint.every = "25 percent"
