@@ -37,7 +37,7 @@ TIMED = flags.DEFINE_bool(
   "timed", True, "The time of a step too, of all batches and losses."
 )
 DEVICES = flags.DEFINE_integer(
-  "devices", 1, "JAX's devices on this machine's cores.", lower_bound=1
+  "devices", 0, "JAX's; 0 is one for each core of a CPU.", lower_bound=0
 )
 DATA_DIR = flags.DEFINE_string(
   "data_dir", "data", "Folder of the prepared data sets."
@@ -53,15 +53,13 @@ def main(argv: Sequence[str]) -> None:
   from configs import glyphs, omniglot
   from tripletjax.benchmark import race, race_cells
   from tripletjax.benchmark.race_tables import HEADING, race_report
-  from tripletjax.report.sections import with_section
-  from tripletjax.writers import write_json, write_text
+  from tripletjax.report.sections import page_of, rewrite
+  from tripletjax.writers import write_json
 
   output = Path(OUTPUT.value)
   if not output.absolute().parent.is_dir():
     app.fail(f"--output: there is no folder {str(output.parent)!r}")
-  page = Path(PAGE.value) if PAGE.value else None
-  if page and not page.is_file():
-    app.fail(f"--page: there is no file {PAGE.value!r}")
+  page = page_of("page", PAGE.value)
   try:
     runs = json.loads(output.read_text())["runs"] if output.exists() else []
   except (OSError, ValueError, KeyError, TypeError) as error:
@@ -83,8 +81,7 @@ def main(argv: Sequence[str]) -> None:
   )
   write_json(output, results)
   report = race_report(results)
-  if page:
-    write_text(page, with_section(page.read_text(), HEADING, report))
+  rewrite(page, HEADING, report)
   print(report)
 
 

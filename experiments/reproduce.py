@@ -5,7 +5,8 @@ python -m experiments.reproduce --quick --only=glyphs,facenet
 
 Prints a table; the exit code is 1 where a number is beyond its tolerance. What
 isn't there (Omniglot, PyTorch for the race) is said to be skipped.
---store_seeds=3 stores what that many seeds give, in place of comparing.
+--store_seeds=3 stores what that many seeds give, in place of comparing, and
+--page=docs/results.md writes what is stored.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ FILE = flags.DEFINE_string("stored", str(STORED), "The file of stored numbers.")
 SEEDS = flags.DEFINE_integer(
   "store_seeds", None, "Store the results of so many seeds.", lower_bound=2
 )
+PAGE = flags.DEFINE_string(
+  "page", None, "Markdown file whose section of stored numbers is written anew."
+)
 DATA_DIR = flags.DEFINE_string(
   "data_dir", "data", "Folder of the prepared data sets."
 )
@@ -41,7 +45,9 @@ def main(argv: Sequence[str]) -> None:
   """Trains, compares, prints the table."""
   del argv
   from tripletjax.benchmark import reproduce
+  from tripletjax.report.sections import page_of, rewrite
 
+  page = page_of("page", PAGE.value)
   path, form = Path(FILE.value), "quick" if QUICK.value else "full"
   try:
     stored = json.loads(path.read_text()) if path.exists() else {}
@@ -66,8 +72,11 @@ def main(argv: Sequence[str]) -> None:
     from tripletjax.writers import write_json
 
     seeds = [found(seed) for seed in range(SEEDS.value)]
-    write_json(path, {**stored, form: held | reproduce.to_store(seeds)})
+    held |= reproduce.to_store(seeds)
+    write_json(path, {**stored, form: held})
     print(path)
+  rewrite(page, reproduce.HEADING, reproduce.stored_section(held))
+  if SEEDS.value or page:
     return
   rows = reproduce.compare(found(0), held)
   rows = [row for row in rows if not ONLY.value or row.check in ONLY.value]

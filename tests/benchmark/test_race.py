@@ -70,7 +70,7 @@ def test_what_was_asked_for():
 
 @pytest.mark.parametrize("loss", race_cells.LOSSES)
 def test_our_side_learns(loss):
-  made = digits.get_config("smoke")
+  made = digits.get_config("smoke").copy_and_resolve_references()
   made.update_from_flattened_dict(
     {**race_cells.SHARED, **race_cells.LOSSES[loss], "model.features": (4,)}
   )
@@ -121,6 +121,7 @@ def run(side, number, *, end, recalls, cell=SMALL, kind="training", step=0.1):
     "ready": 2.0,
     "end": end,
     "steps": [1.0, *[step] * 9],
+    "work": [2.0, *[1.5 * step] * 9],
     "evaluations": [
       {"step": mark, "seconds": end * mark / marks[-1], "recall@1": recall}
       for mark, recall in zip(marks, recalls, strict=True)
@@ -151,7 +152,8 @@ def test_the_tables_compare_seed_by_seed():
   report = race_report(results)
   _, steps, _, training, _, reach = cells_of(report)
   assert steps == [
-    "1,800 (45x40)", "all", "200", "500", "**2.50 < 3**", "1.00", "1.00"
+    "1,800 (45x40)", "all", "200", "500", "**2.50 < 3**", "300", "750",
+    "1.00", "1.00",
   ]  # fmt: skip
   # t of one degree of freedom is 12.706; half of .02 is the standard error.
   assert training == [

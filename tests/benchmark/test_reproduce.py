@@ -64,13 +64,29 @@ def test_tolerances_are_four_deviations_and_at_least_a_hundredth():
     {"a": {"x": 0.94, "y": 0.5}},
   ]
   stored = reproduce.to_store(seeds)
-  # "b" was skipped once. The deviation of .9, .92, .94 is .02.
+  # "b" was skipped once. The deviation of .9, .92, .94 is .02, t of two degrees
+  # of freedom 4.303.
   assert stored == {
     "a": {
-      "x": {"expected": 0.92, "tolerance": 0.08},
-      "y": {"expected": 0.5, "tolerance": 0.01},
+      "x": {
+        "expected": 0.92,
+        "tolerance": 0.08,
+        "interval": 0.0497,
+        "seeds": 3,
+      },
+      "y": {"expected": 0.5, "tolerance": 0.01, "interval": 0.0, "seeds": 3},
     }
   }
+
+
+def test_what_is_stored_is_a_table():
+  entry = {"expected": 0.9, "tolerance": 0.1, "interval": 0.0123, "seeds": 3}
+  table = reproduce.stored_section(
+    {"digits": {"recall@1": entry, "map@r": {**entry, "expected": 0.8}}}
+  )
+  assert table.splitlines()[-1] == (
+    "| `configs/digits.py` | 0.900 ± 0.012 | 0.800 ± 0.012 | 3     |"
+  )
 
 
 def test_what_is_stored_is_of_the_checks():

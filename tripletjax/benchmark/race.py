@@ -25,7 +25,7 @@ from ml_collections import ConfigDict
 from tripletjax.benchmark import race_cells
 from tripletjax.benchmark.data import Size
 from tripletjax.benchmark.race_cells import Cell
-from tripletjax.data.caching import hold
+from tripletjax.data.caching import hold, num_cores
 from tripletjax.data.sampling import pk_sampler
 from tripletjax.errors import UserError
 from tripletjax.training.splits import open_parts
@@ -92,7 +92,7 @@ def measure_race(
   jobs: Sequence[Job],
   *,
   steps: int = 0,
-  devices: int = 1,
+  devices: int = 0,
   data_dir: str | Path,
   say: SayFn,
   runs: Sequence[Run] = (),
@@ -104,7 +104,7 @@ def measure_race(
     configs: of each of `race_cells.DATA`: data, network and optimizer.
     jobs: from `make_jobs`.
     steps: of each training; as its batch is large when 0.
-    devices: JAX's, on this machine's cores.
+    devices: JAX's, on this machine's CPU; one for each core when 0.
     data_dir: folder of the prepared data sets.
     say: gets a line for each run.
     runs: of before, to go on with.
@@ -121,15 +121,17 @@ def measure_race(
       raise UserError(
         f"the race needs {library}: pip install 'tripletjax[peers]'"
       )
+  devices = devices or num_cores()
   results: dict[str, Any] = {
     "suite": "race",
     "machine": {
-      "cores": os.cpu_count(),
+      "cores": num_cores(),
       "processor": platform.processor() or platform.machine(),
       "python": platform.python_version(),
       "devices": devices,
     },
-    "runs": list(runs),
+    # One that failed is tried again.
+    "runs": [run for run in runs if "failure" not in run],
   }
   opened: dict[str, tuple[Any, Any]] = {}
   with tempfile.TemporaryDirectory() as folder:
@@ -144,7 +146,8 @@ def measure_race(
         )
         opened[data] = train, evaluated
       asked = _asked(job, configs[data], opened[data], Path(folder), steps)
-      run = run_job(job, {**asked, "devices": devices}, Path(folder))
+      asked |= {"devices": devices, "threads": num_cores()}
+      run = run_job(job, asked, Path(folder))
       say(describe(run))
       results["runs"].append(run)
       save(results)

@@ -41,6 +41,7 @@ LOSSES: Mapping[str, Mapping[str, Any]] = {
     "loss.miner": "batch_hard",
     "loss.soft": True,
     "loss.margin": 0.0,
+    "loss.margin_end": 0.0,
     "loss.distance": "euclidean",
     "model.normalize": False,
   },
@@ -49,6 +50,7 @@ LOSSES: Mapping[str, Mapping[str, Any]] = {
 SHARED: Mapping[str, Any] = {
   "loss.name": "triplet",
   "loss.margin": 0.2,
+  "loss.margin_end": 0.2,
   "loss.reduction": "mean_active",
   "augment.elastic": 0.0,
   "model.name": "convnet",
@@ -70,7 +72,7 @@ TRAINED: Sequence[Cell] = tuple(
   for data in DATA
   for size, loss in ((SMALL, "facenet"), (MIDDLE, "all"), (LARGE, "facenet"))
 )
-STEPS: Mapping[int, int] = {256: 300, 1024: 100, 1800: 60}
+STEPS: Mapping[int, int] = {256: 400, 1024: 50, 1800: 30}
 EVALUATIONS = 10  # of a training, evenly
 
 
@@ -101,7 +103,7 @@ def steps_of(size: Size, steps: int = 0) -> int:
   """How long a training is: `steps`, or as the batch is large when 0."""
   if steps:
     return steps
-  return STEPS.get(size.batch, max(10, 300 * 256 // size.batch))
+  return STEPS.get(size.batch, max(10, 400 * 256 // size.batch))
 
 
 def faster_limit(size: Size, loss: str) -> float | None:

@@ -2,7 +2,8 @@
 
 Arguments: the side, and a JSON file of `config`, `arrays` (a file of images,
 batches and labels), `seed`, `steps`, `warmup`, `evaluate` (after which steps),
-`spawned` (when the process was started) and `devices`. Prints a line of JSON.
+`spawned` (when the process was started), `devices` and `threads`. Prints a line
+of JSON.
 
 The file imports nothing of the package, so that the peer's process pays for
 PyTorch and for nothing else.
@@ -52,7 +53,8 @@ def run_race(
 
   Returns:
     `ready` and `end`, seconds since the process was started, the evaluations
-    not counted; `steps`, seconds of each; `evaluations` with `step`, `seconds`
+    not counted; `steps`, seconds of each, and `work`, those of all cores that it
+    took of this process; `evaluations` with `step`, `seconds`
     (since the start, without those before it) and `recall@1`; `evaluating`, the
     seconds of all of them; the last `loss`, `peak_bytes`, and what `Racer` has.
   """
@@ -62,11 +64,12 @@ def run_race(
     return time.time() - asked["spawned"] - evaluating
 
   ready = clock()
-  steps, evaluations, loss = [], [], float("nan")
+  steps, work, evaluations, loss = [], [], [], float("nan")
   for number in range(asked["steps"]):
-    start = time.perf_counter()
+    start, worked = time.perf_counter(), time.process_time()
     loss = racer.step(arrays["batches"][number], arrays["labels"][number])
     steps.append(time.perf_counter() - start)
+    work.append(time.process_time() - worked)
     if number + 1 in asked["evaluate"]:
       before = clock()
       start = time.perf_counter()
@@ -79,6 +82,7 @@ def run_race(
     "ready": ready,
     "end": clock(),
     "steps": steps,
+    "work": work,
     "evaluations": evaluations,
     "evaluating": evaluating,
     "loss": loss,

@@ -7,7 +7,6 @@ would in PyTorch. It imports nothing of this package but the race.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -165,7 +164,7 @@ def make_racer(asked: Mapping[str, Any], arrays: Arrays) -> Racer:
     arrays: `images` and `eval_images`, uint8 `[N, H, W, C]`.
   """
   config = asked["config"]
-  torch.set_num_threads(os.cpu_count() or 1)
+  torch.set_num_threads(asked["threads"])
   torch.manual_seed(asked["seed"])
   images, evaluated = (
     torch.from_numpy(arrays[name]).permute(0, 3, 1, 2).float() / 255

@@ -25,7 +25,7 @@ from tripletjax.training.loop import train_and_evaluate
 
 # By check and number: a value.
 Numbers = dict[str, dict[str, float]]
-# Likewise: `expected` and `tolerance`.
+# Likewise: `expected`, its 95 % `interval` over `seeds`, and `tolerance`.
 Stored = dict[str, dict[str, dict[str, float]]]
 SayFn = Callable[[str], None]
 
@@ -33,6 +33,7 @@ SPREADS = 4.0  # standard deviations over seeds that are tolerated,
 LEAST = 0.01  # and at least this
 MEASURED = ("recall@1", "map@r")
 ONCE = {"evaluation.every": "100 percent", "checkpoint.every": "100 percent"}
+HEADING = "The main jobs and the recipes"
 COLUMNS = ("check", "number", "stored", "tolerance", "found", "")
 
 
@@ -231,8 +232,33 @@ def to_store(seeds: Sequence[Numbers]) -> Stored:
       stored.setdefault(check, {})[number] = {
         "expected": round(interval.mean, 4),
         "tolerance": round(max(SPREADS * interval.sd, LEAST), 4),
+        "interval": round(interval.half, 4),
+        "seeds": len(seeds),
       }
   return stored
+
+
+def stored_section(stored: Stored) -> str:
+  """What is stored of each training, with its 95 % interval over seeds."""
+  rows = []
+  for check in CHECKS:
+    if check.name not in stored:
+      continue
+    numbers = stored[check.name]
+    rows.append(
+      [
+        f"`configs/{check.config}`",
+        *(
+          f"{numbers[name]['expected']:.3f} ± {numbers[name]['interval']:.3f}"
+          for name in MEASURED
+        ),
+        f"{numbers[MEASURED[0]]['seeds']:.0f}",
+      ]
+    )
+  said = "Mean and 95 % interval (Student's t over seeds), by"
+  command = "    python -m experiments.reproduce --store_seeds=3"
+  found = table(("config", "recall@1", "MAP@R", "seeds"), rows)
+  return f"{said}\n\n{command}\n\n{found}"
 
 
 def rows_table(rows: Sequence[Row]) -> str:
