@@ -67,5 +67,5 @@ def get_sweep(grid, variant=""):
     ),
     baseline={"recipe": "recipe"},
     metric="one_shot_error",
-    budget="96 examples" if smoke else "64000 examples",
+    budget="6 steps" if smoke else "64000 examples",
   )
