@@ -140,7 +140,7 @@ def get_config(variant: str = "") -> ConfigDict:
   config.mining.approximate = False  # approx_max_k
 
   config.train = ConfigDict()
-  config.train.duration = "1500 steps"
+  config.train.duration = "1000 steps"
   config.train.on_nonfinite = "stop"  # loss or gradient; or "skip" the update
   config.train.on_collapse = "warn"  # of all distances; or "stop", "ignore"
   config.train.spike = 10.0  # warn of a loss so many times its median; 0 never

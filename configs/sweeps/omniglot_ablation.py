@@ -33,6 +33,16 @@ ARMS = {
   "no elastic": {"augment.elastic": 0.0},
   "no averaged weights": {"optimizer.ema": 0.0},
   "no schedule": {"optimizer.schedule": "constant"},
+  # Mined otherwise.
+  "margin 0.1": {"loss.margin": 0.1},
+  "margin 0.4": {"loss.margin": 0.4},
+  "all triplets": {"loss.miner": "all"},
+  "batch-hard, soft": {
+    "loss.miner": "batch_hard",
+    "loss.soft": True,
+    "loss.margin": 0.0,
+    "loss.distance": "euclidean",
+  },
   # With more.
   "within alphabets": {"batch.within": "group"},
   "64 x 4": {"batch.identities": 64},
