@@ -51,7 +51,7 @@ def main(argv: Sequence[str]) -> None:
   """Runs what is missing and prints the tables."""
   del argv
   from configs import glyphs, omniglot
-  from tripletjax.benchmark import race, race_cells
+  from tripletjax.benchmark import race, race_cells, race_layers
   from tripletjax.benchmark.race_tables import HEADING, race_report
   from tripletjax.report.sections import page_of, rewrite
   from tripletjax.writers import write_json
@@ -61,8 +61,9 @@ def main(argv: Sequence[str]) -> None:
     app.fail(f"--output: there is no folder {str(output.parent)!r}")
   page = page_of("page", PAGE.value)
   try:
-    runs = json.loads(output.read_text())["runs"] if output.exists() else []
-  except (OSError, ValueError, KeyError, TypeError) as error:
+    held = json.loads(output.read_text()) if output.exists() else {"runs": []}
+    runs, layers = held["runs"], held.get("layers")
+  except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
     app.fail(f"--output: {output} is no file of a race: {error!r}")
   cells = [race_cells.parse_cell(text) for text in ONLY.value]
   results = race.measure_race(
@@ -79,6 +80,8 @@ def main(argv: Sequence[str]) -> None:
     runs=runs,
     save=functools.partial(write_json, output),
   )
+  if layers or TIMED.value:
+    results["layers"] = layers or race_layers.measure_layers(256)
   write_json(output, results)
   report = race_report(results)
   rewrite(page, HEADING, report)

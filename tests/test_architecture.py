@@ -89,6 +89,7 @@ ALLOWED = {
     "miners",
     "losses",
     "metrics",
+    "models",
     "data",
     "training",
     "sweeps",

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from configs import digits
-from tripletjax.benchmark import race, race_cells, race_loop
+from tripletjax.benchmark import race, race_cells, race_layers, race_loop
 from tripletjax.benchmark.data import Size
 from tripletjax.benchmark.race_cells import Cell
 from tripletjax.benchmark.race_tables import race_report, seconds_to
@@ -175,3 +175,27 @@ def test_a_run_that_failed_is_said_and_one_that_never_gets_there():
   assert "| theirs: ended by signal 9 |" in race_report(results)
   assert seconds_to(ours, 0.9) == float("inf")
   assert seconds_to(ours, 0.2) == 10.0
+
+
+def test_the_profile_of_our_convolutions(monkeypatch):
+  monkeypatch.setattr(race_layers, "LAYERS", ((4, 1, 2), (4, 2, 3)))
+  monkeypatch.setattr(race_layers, "SAMPLES", 1)
+  monkeypatch.setattr(race_layers, "SAMPLE", 1e-4)
+  found = race_layers.measure_calls(race_layers.our_calls(2))
+  assert list(found) == [
+    "4 x 4, 1 to 2, forward",
+    "4 x 4, 1 to 2, by kernel",
+    "4 x 4, 2 to 3, forward",
+    "4 x 4, 2 to 3, by kernel",
+    "4 x 4, 2 to 3, by images",
+  ]
+  assert all(of["seconds"] > 0 for of in found.values())
+  runs = [
+    {"side": "ours", "calls": {"4 x 4, 1 to 2, forward": {"work": 0.002}}},
+    {"side": "theirs", "calls": {"4 x 4, 1 to 2, forward": {"work": 0.004}}},
+    {"side": "ours", "calls": {"4 x 4, 1 to 2, forward": {"work": 0.003}}},
+  ]
+  assert race_layers.layers_table(runs).splitlines()[2:] == [
+    "| 4 x 4, 1 to 2 | forward | 2.0                   | 4.0    |",
+    "| all           |         | 2.0                   | 4.0    |",
+  ]

@@ -216,7 +216,9 @@ def _asked(
   )
   train, evaluated = parts
   timed = job.kind == "steps"
-  length = 10 if timed else race_cells.steps_of(cell.size, steps)
+  length = (
+    race_cells.TIMED_STEPS if timed else race_cells.steps_of(cell.size, steps)
+  )
   if timed:
     rng = np.random.default_rng(job.number)
     batches = rng.integers(0, len(train), (length, cell.size.batch))

@@ -53,9 +53,9 @@ def run_race(
 
   Returns:
     `ready` and `end`, seconds since the process was started, the evaluations
-    not counted; `steps`, seconds of each, and `work`, those of all cores that it
-    took of this process; `evaluations` with `step`, `seconds`
-    (since the start, without those before it) and `recall@1`; `evaluating`, the
+    not counted; `steps`, seconds of each, and `work`, the seconds of all cores
+    that it took; `evaluations` with `step`, `seconds` (since the start, without
+    those before it) and `recall@1`; `evaluating`, the
     seconds of all of them; the last `loss`, `peak_bytes`, and what `Racer` has.
   """
   evaluating = 0.0

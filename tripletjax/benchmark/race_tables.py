@@ -8,6 +8,7 @@ from typing import Any
 
 from tripletjax.benchmark import race_cells
 from tripletjax.benchmark.race import SIDES
+from tripletjax.benchmark.race_layers import layers_table
 from tripletjax.benchmark.tables import at_least, table
 from tripletjax.statistics import mean_interval
 
@@ -82,6 +83,11 @@ def race_report(results: Mapping[str, Any]) -> str:
       "it took of all cores together, which hardly depends on what else they "
       "do; and the most memory that a process had. Each side twice, by turns:",
       table(STEP_COLUMNS, [_step_row(*of) for of in _by_cell(timed)]),
+    ]
+  if layers := results.get("layers"):
+    parts += [
+      f"The convolutions of a step by themselves, {layers[0]['batch']} images:",
+      layers_table(layers),
     ]
   trained = [run for run in runs if run["kind"] == "training"]
   if trained:
