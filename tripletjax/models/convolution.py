@@ -112,11 +112,11 @@ def _in_order(
   """
   strides, pads, precision = how
   if kernel.shape[:2] == strides == (1, 1) and pads == ((0, 0), (0, 0)):
-    by_x = jnp.einsum(
+    to_x = jnp.einsum(
       "bhwd,cd->bhwc", by_output, kernel[0, 0], precision=precision
     )
-    by_kernel = jnp.einsum("bhwc,bhwd->cd", x, by_output, precision=precision)
-    return by_x, by_kernel[None, None]
+    to_kernel = jnp.einsum("bhwc,bhwd->cd", x, by_output, precision=precision)
+    return to_x, to_kernel[None, None]
   sizes = zip(
     x.shape[1:3],
     kernel.shape[:2],
