@@ -37,3 +37,30 @@ def _few_programs():
   yield
   if MAPS.exists() and MAPS.read_bytes().count(b"\n") > MOST_MAPS:
     jax.clear_caches()
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory):
+  """Of tests/inference: a folder with `data`, `images`, `run`; to be read."""
+  from tiny_sets import noise_run, write_images, write_noise
+
+  folder = tmp_path_factory.mktemp("inference")
+  write_noise(folder / "data")
+  write_images(folder / "images")
+  noise_run(folder / "run")
+  return folder
+
+
+@pytest.fixture(scope="session")
+def embedder(lab):
+  from tripletjax import Embedder
+
+  return Embedder.load(lab / "run", devices=jax.local_devices()[:1])
+
+
+@pytest.fixture(scope="session")
+def embedded(lab, embedder):
+  """All images of the folder, embedded."""
+  from tripletjax.inference.folders import embed_folder
+
+  return embed_folder(embedder, str(lab / "images"), say=lambda line: None)
