@@ -2,7 +2,6 @@
 
 python -m experiments.evaluate --workdir=runs/glyphs
 python -m experiments.evaluate --workdir=RUN --gallery=SPLIT --query=SPLIT
-python -m experiments.evaluate --workdir=RUN --pairs=pairs.txt
 """
 
 from __future__ import annotations
@@ -58,6 +57,9 @@ COUNTS = {
 CLUSTERS = flags.DEFINE_float(
   "cluster_threshold", None, "Agglomerative up to this distance, not k-means."
 )
+BESIDE = flags.DEFINE_multi_string(
+  "beside", [], "Another run, its embeddings beside this one's; may come again."
+)
 BASELINES = flags.DEFINE_bool("baselines", True, "Measure them beside it.")
 PICTURES = flags.DEFINE_bool("pictures", True, "Draw the pictures.")
 
@@ -71,7 +73,7 @@ def main(argv: Sequence[str]) -> None:
     name: tuple(_number(name, kind, text) for text in flag.value)
     for name, (kind, flag) in LISTS.items()
   } | {name: flag.value for name, flag in COUNTS.items()}
-  protocols["cluster_threshold"] = CLUSTERS.value
+  protocols |= {"cluster_threshold": CLUSTERS.value, "beside": BESIDE.value}
   texts: dict[str, Any] = {name: flag.value for name, flag in TEXTS.items()}
   texts["output"] = Path(texts["output"] or f"{WORKDIR.value}/evaluation")
   # Imported here, so that --help and a wrong flag answer at once.

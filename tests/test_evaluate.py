@@ -17,6 +17,7 @@ from tripletjax.data.splits import gallery_and_query
 from tripletjax.report import draw_evaluation
 from tripletjax.training import evaluate_run as module
 from tripletjax.training import finished, pairs, protocols
+from tripletjax.training.committee import side_by_side
 from tripletjax.training.evaluate_run import evaluate_run
 from tripletjax.training.evaluated_set import open_set
 from tripletjax.training.evaluation import embed_source
@@ -417,6 +418,41 @@ def test_views_are_of_the_evaluation(trained, tmp_path):
   assert 1e-3 < np.abs(found[1] - found[2]).max() < 2
   with pytest.raises(UserError, match="--views: expected 1 to 1,000, got 1,0"):
     evaluate_run(run, data_dir=data, views=1001)
+
+
+def test_runs_side_by_side(trained, tmp_path):
+  run, data, _ = trained
+  other = tmp_path / "other"
+  shutil.copytree(run, other)
+  alone, joined = (
+    evaluate_run(run, data_dir=data, beside=beside, output=tmp_path, **FEW)
+    for beside in ((), (other,))
+  )
+  # Twice the same run says what it says once.
+  for name, value in alone["trained"].items():
+    assert joined["trained"][name] == pytest.approx(value, abs=1e-3)
+  with np.load(tmp_path / "embeddings.npz") as arrays:
+    assert arrays["embeddings"].shape[1] == 2 * 16
+    norms = np.linalg.norm(arrays["embeddings"], axis=1)
+    np.testing.assert_allclose(norms, 1, rtol=1e-5)
+  config = json.loads((other / "config.json").read_text())
+  config["loss"]["distance"] = "euclidean"
+  (other / "config.json").write_text(json.dumps(config))
+  with pytest.raises(
+    UserError, match=r"--beside: .*other has loss.distance = 'euclidean'; exp"
+  ):
+    evaluate_run(run, data_dir=data, beside=[other])
+
+
+def test_squared_distances_are_means_over_the_runs():
+  rng = np.random.default_rng(0)
+  parts = [rng.normal(size=(4, width)) for width in (2, 3, 5)]
+  joined = side_by_side(parts)
+  for i, j in ((0, 1), (2, 3)):
+    expected = [np.sum((x[i] - x[j]) ** 2) for x in parts]
+    found = np.sum((joined[i] - joined[j]) ** 2)
+    assert found == pytest.approx(np.mean(expected))
+  assert side_by_side(parts[:1]) is parts[0]
 
 
 def test_episodes_show_one_camera_and_ask_about_another(trained, tmp_path):

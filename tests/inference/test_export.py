@@ -84,6 +84,31 @@ def pictures(count, shape=(12, 10, 1)):
   return rng.integers(0, 256, (count, *shape), dtype=np.uint8)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["stablehlo", "flax", "onnx"])
+def test_views_are_in_it_or_it_is_refused(kind, tmp_path):
+  if kind == "onnx" and not HAS_ONNX:
+    pytest.skip("no jax2onnx: pip install 'tripletjax[onnx]'")
+  config = tiny_config()
+  config.augment.translation, config.evaluation.views = 0.2, 3
+  make_run(tmp_path / "run", config, summary=SUMMARY)
+  with others_code():
+    if kind == "onnx":
+      with pytest.raises(UserError, match=r"evaluation.views=3.*stablehlo"):
+        export_run(tmp_path / "run", format=kind, output=tmp_path / kind)
+      assert not (tmp_path / kind).exists()
+      return
+    export_run(tmp_path / "run", format=kind, output=tmp_path / kind)
+    images = pictures(3)
+    found = load_exported(tmp_path / kind).embed(list(images))
+    expected = Embedder.load(tmp_path / "run").embed(list(images))
+    config.evaluation.views = 1
+    make_run(tmp_path / "plain", config, summary=SUMMARY)
+    plain = Embedder.load(tmp_path / "plain").embed(list(images))
+  np.testing.assert_allclose(found, expected, atol=1e-5)
+  assert np.abs(found - plain).max() > 1e-3
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_embeds_as_the_run_does(kind, run, folders):
   embedder = Embedder.load(run)

@@ -31,6 +31,7 @@ from tripletjax.training.finished import (
 )
 from tripletjax.training.state import LOSS
 from tripletjax.training.step import make_embed_step
+from tripletjax.training.views import make_views
 
 # uint8 [B, H, W, C] -> float32 [B, D].
 ForwardFn = Callable[[np.ndarray], np.ndarray]
@@ -59,11 +60,12 @@ class Format(NamedTuple):
 
 
 def make_forward(run: FinishedRun) -> Callable[[jax.Array], jax.Array]:
-  """`images -> embeddings`, pure, with the run's weights in it.
+  """`images -> embeddings`, pure, with the run's weights and views in it.
 
   uint8 `[B, H, W, C]` to float32 `[B, D]`.
   """
-  embed, state = make_embed_step(), trained_state(run)
+  embed = make_embed_step(make_views(run.config))
+  state = trained_state(run)
 
   def forward(images: jax.Array) -> jax.Array:
     return embed(state, images)
@@ -150,9 +152,12 @@ def _write_onnx(run: FinishedRun, image_shape: Shape) -> bytes:
     except Exception as error:
       # Whatever it raises of an operation that it doesn't know.
       said = printable(f"{type(error).__name__}: {error}")[:200]
+      what = f"model.name={run.config.model.name}"
+      if run.config.evaluation.views > 1:
+        what += f" with evaluation.views={run.config.evaluation.views}"
       raise UserError(
-        f"--format=onnx: jax2onnx can't convert model.name="
-        f"{run.config.model.name}: {said}; --format=stablehlo takes it"
+        f"--format=onnx: jax2onnx can't convert {what}: {said}; "
+        "--format=stablehlo takes it"
       ) from error
   # Where on this machine its source lies is nobody's business.
   for place in (model, model.graph, *model.graph.node, *model.functions):

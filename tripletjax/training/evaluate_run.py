@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from tripletjax import writers
 from tripletjax.data.sources import Source
 from tripletjax.errors import UserError
 from tripletjax.training import parallel
+from tripletjax.training.committee import load_runs, side_by_side
 from tripletjax.training.evaluated_set import (
   EvaluatedSet,
   open_gallery,
@@ -29,7 +30,6 @@ from tripletjax.training.evaluation_settings import (
 )
 from tripletjax.training.finished import (
   FinishedRun,
-  load_run,
   trained_state,
   untrained_state,
 )
@@ -37,7 +37,7 @@ from tripletjax.training.pairs import listed_pairs
 from tripletjax.training.protocols import measure_pairs, measure_set
 from tripletjax.training.run_folder import read_image_shape
 from tripletjax.training.splits import of_another_set
-from tripletjax.training.views import MOST, make_views
+from tripletjax.training.views import make_views
 
 Summary = dict[str, Any]
 Say = Callable[[str], None]
@@ -56,6 +56,7 @@ def evaluate_run(
   cameras: str | None = None,
   pairs: str | None = None,
   views: int | None = None,
+  beside: Sequence[str | Path] = (),
   output: str | Path | None = None,
   baselines: bool = True,
   devices: parallel.Devices | None = None,
@@ -82,6 +83,8 @@ def evaluate_run(
     pairs: a file of pairs in LFW's format; then only they are measured.
     views: of each image, whose embeddings' mean is taken; the run's
       `evaluation.views` when None.
+    beside: folders of other runs, whose embeddings stand beside this one's
+      (`committee.py`).
     output: folder for `summary.json` and arrays; `<workdir>/evaluation`.
     baselines: whether raw pixels and an untrained network are measured too.
     devices: all local ones when None.
@@ -105,14 +108,10 @@ def evaluate_run(
     raise UserError(
       "--gallery_images: expected no --pairs, --gallery or --query beside it"
     )
-  run = load_run(workdir, which=checkpoint, say=say)
+  runs = load_runs(workdir, beside, which=checkpoint, views=views, say=say)
+  run = runs[0]
   settings = run_settings(run.config, **protocols)
   config = run.config
-  if views is not None:
-    if not 1 <= views <= MOST:
-      raise UserError(f"--views: expected 1 to {MOST:,}, got {views:,}")
-    with config.unlocked():
-      config.evaluation.views = views
   if data is not None:
     config = of_another_set(config, data, read_image_shape(run.workdir))
   if cameras is None:
@@ -139,11 +138,12 @@ def evaluate_run(
     evaluated = evaluated._replace(name=f"{data} {evaluated.name}")
   identities = len(np.unique(evaluated.labelled.labels))
   say(
-    f"{run.workdir}, step {run.step}; {evaluated.name}: "
+    f"{', '.join(str(run.workdir) for run in runs)}, step {run.step}; "
+    f"{evaluated.name}: "
     f"{len(evaluated.source):,} images of {identities:,} identities; "
     f"{parallel.describe_devices(devices)}"
   )
-  spaces = _embed(run, evaluated.source, devices, baselines=baselines)
+  spaces = _embed(runs, evaluated.source, devices, baselines=baselines)
   scores = {
     name: _measure(space, evaluated, settings) for name, space in spaces.items()
   }
@@ -168,36 +168,42 @@ def evaluate_run(
 
 
 def _embed(
-  run: FinishedRun,
+  runs: Sequence[FinishedRun],
   source: Source,
   devices: parallel.Devices,
   *,
   baselines: bool,
 ) -> dict[str, Space]:
   """The representations by name, in the order of the table."""
-  distance = run.config.loss.distance
-  # Made even where it isn't measured: it checks the shape of the images.
-  untrained = untrained_state(run, source.image_shape, pretrained=baselines)
-  size = run.config.evaluation.batch_size
-  views = make_views(run.config)
-  embed = functools.partial(
-    embed_source, source=source, devices=devices, batch_size=size, views=views
-  )
-  trained = embed(trained_state(run))
-  broken = int(np.sum(~np.isfinite(trained).all(axis=1)))
-  if broken:
-    raise UserError(
-      f"--workdir: the network of {run.workdir} at step {run.step} gives NaN "
-      f"or infinity for {broken:,} of {len(trained):,} images: its weights "
-      "diverged; train again with a smaller optimizer.learning_rate"
+  distance = runs[0].config.loss.distance
+  before, trained = [], []
+  for run in runs:
+    # Made even where it isn't measured: it checks the shape of the images.
+    untrained = untrained_state(run, source.image_shape, pretrained=baselines)
+    embed = functools.partial(
+      embed_source,
+      source=source,
+      devices=devices,
+      batch_size=run.config.evaluation.batch_size,
+      views=make_views(run.config),
     )
+    trained.append(embed(trained_state(run)))
+    broken = int(np.sum(~np.isfinite(trained[-1]).all(axis=1)))
+    if broken:
+      raise UserError(
+        f"--workdir: the network of {run.workdir} at step {run.step} gives NaN "
+        f"or infinity for {broken:,} of {len(source):,} images: its weights "
+        "diverged; train again with a smaller optimizer.learning_rate"
+      )
+    if baselines:
+      before.append(embed(untrained))
+  spaces = {"trained": Space(side_by_side(trained), distance)}
   if not baselines:
-    return {"trained": Space(trained, distance)}
-  before = embed(untrained)
+    return spaces
   return {
     "raw_pixels": Space(raw_pixels(source), "euclidean"),
-    "untrained": Space(before, distance),
-    "trained": Space(trained, distance),
+    "untrained": Space(side_by_side(before), distance),
+    **spaces,
   }
 
 

@@ -62,7 +62,8 @@ def make_views(config: ConfigDict) -> ViewsFn | None:
     def embed_views(images: jax.Array) -> jax.Array:
       def one(number: jax.Array) -> jax.Array:
         key = jax.random.fold_in(jax.random.key(0), number)
-        keys = jnp.broadcast_to(key, (len(images),))
+        # Not `len`: an exported program's batch has no number.
+        keys = jnp.broadcast_to(key, images.shape[:1])
         moved = augment(images, keys, chosen=chosen)
         return embed(jnp.where(number == 0, images, moved))
 
