@@ -109,6 +109,7 @@ def test_the_main_job_at_a_tiny_size_from_another_folder(tmp_path):
   assert "resumed: step 10 of 10" in again.stdout
 
 
+@pytest.mark.slow
 def test_seeds_ends_in_a_table_with_intervals(tmp_path):
   arguments = [
     "--config=configs/digits.py:smoke",

@@ -15,8 +15,7 @@ from configs import glyphs
 from tripletjax import UserError, metrics
 from tripletjax.data.splits import gallery_and_query
 from tripletjax.report import draw_evaluation
-from tripletjax.training import evaluate_run as module
-from tripletjax.training import finished, pairs, protocols
+from tripletjax.training import committee, finished, pairs, protocols
 from tripletjax.training.committee import side_by_side
 from tripletjax.training.evaluate_run import evaluate_run
 from tripletjax.training.evaluated_set import open_set
@@ -603,7 +602,7 @@ def test_diverged_weights_are_named(trained, tmp_path, monkeypatch):
   loaded = finished.load_run(run)
   broken = jax.tree.map(lambda x: np.full_like(x, np.nan), loaded.params)
   monkeypatch.setattr(
-    module, "load_run", lambda *_, **__: loaded._replace(params=broken)
+    committee, "load_run", lambda *_, **__: loaded._replace(params=broken)
   )
   with pytest.raises(
     UserError, match="step 5 gives NaN or infinity for 20 of 20 images"

@@ -99,6 +99,7 @@ def test_an_unknown_case():
     )
 
 
+@pytest.mark.slow
 def test_the_command_at_a_tiny_size(tmp_path):
   path = tmp_path / "numbers.json"
   result = command(

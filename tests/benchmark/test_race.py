@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 
 from configs import digits
-from tripletjax.benchmark import race, race_cells, race_layers, race_loop
+from tripletjax.benchmark import (
+  race,
+  race_cells,
+  race_layers,
+  race_loop,
+  race_side,
+)
 from tripletjax.benchmark.data import Size
 from tripletjax.benchmark.race_cells import Cell
 from tripletjax.benchmark.race_tables import race_report, seconds_to
@@ -99,7 +105,7 @@ def test_our_side_learns(loss):
     "devices": 8,
   }
   with jax.numpy_dtype_promotion("standard"):
-    racer = race_loop.SIDES["ours"](asked, arrays)
+    racer = race_side.SIDES["ours"](asked, arrays)
     outcome = race_loop.run_race(racer, asked, arrays)
   assert len(outcome["steps"]) == 12
   assert [e["step"] for e in outcome["evaluations"]] == [6, 12]

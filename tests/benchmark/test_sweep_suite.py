@@ -43,6 +43,7 @@ def test_cells_differ_in_their_margin(runs):
   assert {run.config.seed for run in runs} == {0}
 
 
+@pytest.mark.slow
 def test_a_tiny_case(runs):
   said = []
   with jax.numpy_dtype_promotion("standard"):

@@ -477,7 +477,14 @@ def test_blocks_of_rows_equal_the_whole(miner, monkeypatch):
   )
 
 
-@pytest.mark.parametrize("miner", ["all", "batch_hard", "random_semi_hard"])
+@pytest.mark.parametrize(
+  "miner",
+  [
+    pytest.param("all", marks=pytest.mark.slow),
+    pytest.param("batch_hard", marks=pytest.mark.slow),
+    "random_semi_hard",
+  ],
+)
 def test_blocks_under_vmap_and_on_devices_equal_the_whole(miner, monkeypatch):
   embeddings, labels = batches.random_batch(8, count=24, classes=5)
   margins = jnp.array([0.3, MARGIN])

@@ -122,6 +122,7 @@ def test_1800_faces_fit_into_4_gib_in_chunks():
   assert temporaries(1800, 0) > 16 * 2**30
 
 
+@pytest.mark.slow
 def test_chunks_hold_fewer_activations():
   whole = temporaries(32, 0, side=32, features=(8, 8, 8, 8))
   assert temporaries(32, 4, side=32, features=(8, 8, 8, 8)) < whole / 4

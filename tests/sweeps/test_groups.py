@@ -99,6 +99,7 @@ def test_a_sweep_ends_in_its_tables(tmp_path, data_dir):
 
 
 @pytest.mark.parametrize("way", [plans.TOGETHER, plans.AUTO])
+@pytest.mark.slow
 def test_ways_agree(tmp_path, data_dir, way):
   cells = grid.product(
     grid.axis("loss.margin", [0.1, 0.4, 0.8]), grid.axis("seed", [0])
@@ -117,6 +118,7 @@ def test_ways_agree(tmp_path, data_dir, way):
   assert numbers[way] == pytest.approx(numbers[plans.IN_TURN], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_a_cell_that_fails_is_named_and_the_others_go_on(
   tmp_path, data_dir, capsys
 ):
@@ -155,6 +157,7 @@ def test_an_error_of_ours_keeps_its_trace(tmp_path, data_dir, monkeypatch):
   assert any("broken" in line for line in status.tail)
 
 
+@pytest.mark.slow
 def test_the_test_split_is_looked_at_once(tmp_path, data_dir):
   sweep = opened(
     tmp_path / "sweep",
@@ -190,6 +193,7 @@ def test_the_test_split_is_looked_at_once(tmp_path, data_dir):
   assert (sweep.path / "test.csv").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_folds_are_replicates_and_share_the_test(tmp_path, data_dir):
   sweep = opened(
     tmp_path / "sweep",

@@ -259,6 +259,7 @@ def test_mistakes_are_named(size, references, message):
     check_memory(size, batch=8, references=references)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_its_memory(tmp_path):
   config = digits.get_config("smoke")
   config.memory.size = 100

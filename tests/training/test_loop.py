@@ -168,9 +168,8 @@ def test_training_teaches_more_than_nothing(tmp_path, data_dir):
   assert summary["trained"]["map@r"] > summary["untrained"]["map@r"] + 0.1
 
 
-@pytest.mark.parametrize(
-  "turns", [True, pytest.param(False, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("turns", [True, False])
 def test_where_images_are_held_changes_nothing(tmp_path, data_dir, turns):
   found = {}
   for place in ("host", "device", "none"):

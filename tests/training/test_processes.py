@@ -91,6 +91,7 @@ def assert_same_run(workdir, alone):
   )
 
 
+@pytest.mark.slow
 def test_two_processes_go_on_with_the_run_of_one(alone, tmp_path):
   data_dir = alone[0]
   one_process(tmp_path, data_dir, max_steps=10)

@@ -58,6 +58,7 @@ def run(tmp_path, profile_steps):
   return said, time.perf_counter() - start
 
 
+@pytest.mark.slow
 def test_a_run_says_where_its_time_went_and_leaves_a_trace(tmp_path):
   said, wall = run(tmp_path, (2, 3))
   rows = [

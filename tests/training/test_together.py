@@ -86,7 +86,17 @@ def arrays_of(folder):
   return checkpoint.restore_arrays(folder / "checkpoints")[1]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+  "kind",
+  [
+    "semi_hard",
+    *(
+      pytest.param(kind, marks=pytest.mark.slow)
+      for kind in KINDS
+      if kind != "semi_hard"
+    ),
+  ],
+)
 def test_each_equals_itself_alone(tmp_path, data_dir, kind):
   # Alone on one device; side by side on four, which share the five evenly.
   runs = runs_of(
@@ -194,6 +204,7 @@ def test_stopped_and_gone_on_is_the_same(tmp_path, data_dir, monkeypatch):
       np.testing.assert_array_equal(array, theirs[name], name)
 
 
+@pytest.mark.slow
 def test_one_that_diverges_stops_alone(tmp_path, data_dir):
   cells = (CELLS[0], {"seed": 0, "optimizer.learning_rate": 1e38}, CELLS[2])
   runs = runs_of("semi_hard", tmp_path / "three", data_dir, cells=cells)

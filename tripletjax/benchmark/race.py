@@ -34,14 +34,14 @@ Run = dict[str, Any]
 SayFn = Callable[[str], None]
 SIDES = ("ours", "theirs")
 PEERS = ("torch", "pytorch_metric_learning")
-LOOP = "tripletjax.benchmark.race_loop"
+PROGRAM = "tripletjax.benchmark.race_side"
 # The package without what it imports: their process is to pay for PyTorch only.
 BARE = f"""
 import sys, types
 package = types.ModuleType("tripletjax")
 package.__path__ = [{str(Path(__file__).parents[1])!r}]
 sys.modules["tripletjax"] = package
-from {LOOP} import main
+from {PROGRAM} import main
 main(*sys.argv[1:])
 """
 SECONDS = 3600  # after which a run is ended
@@ -172,7 +172,7 @@ def run_job(job: Job, asked: Mapping[str, Any], folder: Path) -> Run:
     "number": job.number,
     "load": os.getloadavg()[0],
   }
-  program = ("-m", LOOP) if job.side == "ours" else ("-c", BARE)
+  program = ("-m", PROGRAM) if job.side == "ours" else ("-c", BARE)
   path.write_text(json.dumps({**asked, "spawned": time.time()}))
   try:
     process = subprocess.run(

@@ -1,9 +1,4 @@
-"""One side of the race in this process: training steps, and its recall.
-
-Arguments: the side, and a JSON file of `config`, `arrays` (a file of images,
-batches and labels), `seed`, `steps`, `warmup`, `evaluate` (after which steps),
-`spawned` (when the process was started), `devices` and `threads`. Prints a line
-of JSON.
+"""A race's loop, the same for each side: training steps, and the recall.
 
 The file imports nothing of the package, so that the peer's process pays for
 PyTorch and for nothing else.
@@ -11,7 +6,6 @@ PyTorch and for nothing else.
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 import time
@@ -48,7 +42,7 @@ def run_race(
 
   Args:
     racer: a side, ready for its first step.
-    asked: see above.
+    asked: see `race_side`.
     arrays: `batches` and `labels`, integer `[S, B]`; `eval_labels`.
 
   Returns:
@@ -113,36 +107,3 @@ def peak_bytes() -> int:
     return 0
   found = re.search(r"VmHWM:\s*(\d+) kB", status)
   return 1024 * int(found[1]) if found else 0
-
-
-def _ours(asked: Mapping[str, Any], arrays: Arrays) -> Racer:
-  import jax
-
-  from tripletjax.benchmark.race_ours import make_racer
-
-  jax.config.update("jax_num_cpu_devices", asked["devices"])
-  return make_racer(asked, arrays)
-
-
-def _theirs(asked: Mapping[str, Any], arrays: Arrays) -> Racer:
-  from tripletjax.benchmark.race_theirs import make_racer
-
-  return make_racer(asked, arrays)
-
-
-SIDES: Mapping[str, Callable[[Mapping[str, Any], Arrays], Racer]] = {
-  "ours": _ours,
-  "theirs": _theirs,
-}
-
-
-def main(side: str, path: str) -> None:
-  """Runs what the file asks for and prints the outcome."""
-  asked = json.loads(Path(path).read_text())
-  with np.load(asked["arrays"], allow_pickle=False) as file:
-    arrays = {name: file[name] for name in file.files}
-  print(json.dumps(run_race(SIDES[side](asked, arrays), asked, arrays)))
-
-
-if __name__ == "__main__":
-  main(*sys.argv[1:])

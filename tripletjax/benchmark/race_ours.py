@@ -24,7 +24,7 @@ def make_racer(asked: Mapping[str, Any], arrays: Arrays) -> Racer:
   """The step of a config, with all images on the devices.
 
   Args:
-    asked: see `race_loop`.
+    asked: see `race_side`.
     arrays: `images` and `eval_images`, uint8 `[N, H, W, C]`, and `eval_labels`.
   """
   config = ConfigDict(asked["config"])

@@ -160,7 +160,7 @@ def make_racer(asked: Mapping[str, Any], arrays: Arrays) -> Racer:
   """A training as one would write it in PyTorch, all images in memory.
 
   Args:
-    asked: see `race_loop`.
+    asked: see `race_side`.
     arrays: `images` and `eval_images`, uint8 `[N, H, W, C]`.
   """
   config = asked["config"]

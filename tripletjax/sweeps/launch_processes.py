@@ -110,4 +110,14 @@ def _ended() -> Iterator[list[subprocess.Popen[bytes]]]:
     for process in processes:
       process.send_signal(signal.SIGHUP)  # the guard kills its job
     for process in processes:
-      process.wait()
+      # Under nohup a guard that just starts ignores it: it is told again.
+      while _still_runs(process):
+        process.send_signal(signal.SIGHUP)
+
+
+def _still_runs(process: subprocess.Popen[bytes]) -> bool:
+  try:
+    process.wait(timeout=0.5)
+  except subprocess.TimeoutExpired:
+    return True
+  return False
