@@ -71,8 +71,10 @@ def built_once(folder):
   with folder.with_suffix(".lock").open("w") as lock:
     fcntl.flock(lock, fcntl.LOCK_EX)
     done = folder / "built"
-    yield not done.exists()
-    done.touch()
+    wanted = not done.exists()
+    yield wanted
+    if wanted:
+      done.touch()
 
 
 def build(world, server):
