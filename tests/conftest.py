@@ -1,5 +1,8 @@
 """Strict settings for every test: types, ranks, shapes, devices, warnings."""
 
+import atexit
+import shutil
+import tempfile
 from pathlib import Path
 
 import jax
@@ -11,6 +14,13 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 # Compiling is most of the time: results are the same but for rounding.
 jax.config.update("jax_disable_most_optimizations", True)
+# A training that goes on compiles the same again. Not for other processes: one
+# might read what another one is still writing.
+CACHE = tempfile.mkdtemp(prefix="tripletjax-tests-")
+atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
+jax.config.update("jax_compilation_cache_dir", CACHE)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 # Shape annotations of the array layer are checked at every call.
 install_import_hook(

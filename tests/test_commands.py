@@ -80,6 +80,7 @@ def test_more_than_the_data_holds(tmp_path):
   assert "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 def test_the_main_job_at_a_tiny_size_from_another_folder(tmp_path):
   arguments = [
     f"--config={ROOT / 'configs' / 'glyphs.py'}:smoke",

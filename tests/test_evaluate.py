@@ -207,6 +207,7 @@ def test_query_against_gallery_equals_a_loop(trained, tmp_path):
     assert np.mean(taken == names[arrays["queries"]]) == np.mean(hits)
 
 
+@pytest.mark.slow
 def test_the_command_from_another_folder(trained, tmp_path):
   run, data, _ = trained
   result = subprocess.run(

@@ -23,7 +23,14 @@ def temporaries(name, batch):
 
 
 @pytest.mark.parametrize(
-  "name", ["all", "all_hard", "all_semi_hard", "semi_hard"]
+  "name",
+  [
+    "all",
+    *(
+      pytest.param(name, marks=pytest.mark.slow)
+      for name in ("all_hard", "all_semi_hard", "semi_hard")
+    ),
+  ],
 )
 def test_a_large_batch_is_evaluated_in_blocks(name):
   # One matrix of all pairs is 268 MB.

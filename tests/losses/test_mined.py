@@ -38,6 +38,10 @@ ALL_MINERS = [
 ]
 # One of each kind of selection, for laws that are not about the miner.
 KINDS = ["all", "batch_hard", "semi_hard", "random_semi_hard", "angular"]
+MOST_SLOW = [
+  name if name in KINDS else pytest.param(name, marks=pytest.mark.slow)
+  for name in MINERS
+]
 # A miner sees distances and doesn't know where they are from: every miner with
 # one distance and every distance with one miner are all there is to test.
 PAIRS = [(m, "squared_euclidean") for m in KINDS] + [
@@ -402,7 +406,7 @@ def test_jit_equals_eager_and_one_compilation_serves_all(miner):
 @pytest.mark.parametrize(
   "backend", ["pmap", pytest.param("shard_map", marks=pytest.mark.slow)]
 )
-@pytest.mark.parametrize("miner", ALL_MINERS)
+@pytest.mark.parametrize("miner", MOST_SLOW)
 def test_four_devices_equal_one_in_value_gradient_and_counts(miner, backend):
   embeddings, labels = batches.random_batch(7)
   where = np.arange(12) != 5
@@ -452,7 +456,7 @@ def test_four_devices_equal_one_in_value_gradient_and_counts(miner, backend):
     )
 
 
-@pytest.mark.parametrize("miner", ALL_MINERS)
+@pytest.mark.parametrize("miner", MOST_SLOW)
 def test_blocks_of_rows_equal_the_whole(miner, monkeypatch):
   embeddings, labels = batches.random_batch(8, count=21, classes=5)
   where = np.arange(21) != 3

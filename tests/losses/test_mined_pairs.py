@@ -18,7 +18,13 @@ from tripletjax.types import Embeddings, Triplets
 KINDS = ("all", "distance_weighted", "semi_hard", "batch_hard", "n_hardest")
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize(
+  "name",
+  [
+    *KINDS[:2],
+    *(pytest.param(name, marks=pytest.mark.slow) for name in KINDS[2:]),
+  ],
+)
 def test_each_triplet_costs_its_two_pairs(name):
   embeddings, labels = batches.random_batch(0)
   key = jax.random.key(3)

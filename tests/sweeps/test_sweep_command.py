@@ -80,6 +80,7 @@ def test_killed_twice_and_gone_on_is_the_same(tmp_path):
   assert "holds another sweep" in other.stderr
 
 
+@pytest.mark.slow
 def test_a_dry_run_trains_nothing(tmp_path):
   ended = run(
     f"--sweep={SWEEP}",

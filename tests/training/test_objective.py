@@ -63,7 +63,11 @@ def test_a_curriculum_changes_the_miner_at_its_step():
 
 
 @pytest.mark.parametrize(
-  ("schedule", "half_way"), [("linear", 0.6), ("exponential", 0.2**0.5)]
+  ("schedule", "half_way"),
+  [
+    pytest.param("linear", 0.6, marks=pytest.mark.slow),
+    ("exponential", 0.2**0.5),
+  ],
 )
 def test_the_margin_moves(schedule, half_way):
   for step, margin in ((0, 0.2), (50, half_way), (100, 1.0), (200, 1.0)):

@@ -150,11 +150,9 @@ def run(config, folder, data_dir, **keywords):
 
 @pytest.mark.parametrize(
   "name",
-  [
-    pytest.param("offline_batches", marks=pytest.mark.slow),
-    "offline_triplets",
-  ],
+  ["offline_batches", "offline_triplets"],
 )
+@pytest.mark.slow
 def test_a_run_goes_on_with_what_was_mined(tmp_path, name):
   made = config(name, batch__identities=6)
   whole = run(made, tmp_path / "whole", tmp_path)

@@ -91,10 +91,8 @@ def test_the_test_is_of_alphabets_that_only_the_other_file_has(data_dir, name):
   assert said == "small1 without groups of small2"
 
 
-@pytest.mark.parametrize(
-  "name",
-  [pytest.param("omniglot_small", marks=pytest.mark.slow), "omniglot"],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["omniglot_small", "omniglot"])
 def test_a_run_measures_one_shot_errors(data_dir, tmp_path, name):
   with jax.numpy_dtype_promotion("standard"):
     summary = train_and_evaluate(

@@ -140,7 +140,9 @@ def test_the_cells_differ(tmp_path, data_dir):
   assert len({round(loss, 6) for loss in last}) == len(CELLS)
 
 
-@pytest.mark.parametrize("way", ["together", "in_turn"])
+@pytest.mark.parametrize(
+  "way", ["together", pytest.param("in_turn", marks=pytest.mark.slow)]
+)
 def test_one_program(tmp_path, data_dir, monkeypatch, way):
   traced = []
   make_loss = objective.make_loss
@@ -184,6 +186,7 @@ def stopping(after):
   return asked_to_stop
 
 
+@pytest.mark.slow
 def test_stopped_and_gone_on_is_the_same(tmp_path, data_dir, monkeypatch):
   whole = runs_of("memory", tmp_path / "whole", data_dir)
   together.train_together(whole, bar=False)
