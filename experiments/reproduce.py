@@ -75,7 +75,8 @@ def main(argv: Sequence[str]) -> None:
     held |= reproduce.to_store(seeds)
     write_json(path, {**stored, form: held})
     print(path)
-  rewrite(page, reproduce.HEADING, reproduce.stored_section(held))
+  if page:
+    rewrite(page, reproduce.HEADING, reproduce.stored_section(held))
   if SEEDS.value or page:
     return
   rows = reproduce.compare(found(0), held)

@@ -126,10 +126,12 @@ def check(
 FAST = [("triplet", "random_semi_hard", 8), ("margin", "all", 8)]
 SLOW = [
   case
-  for count in (1, 8)
   for case in [
-    *(("triplet", miner, count) for miner in MINERS),
-    *((loss, "all", count) for loss in LOSSES if loss != "triplet"),
+    ("triplet", "all", 1),
+    ("margin", "all", 1),
+    ("sup_con", "all", 1),
+    *(("triplet", miner, 8) for miner in MINERS),
+    *((loss, "all", 8) for loss in LOSSES if loss != "triplet"),
   ]
   if case not in FAST
 ]

@@ -94,8 +94,10 @@ def fresh_state(config, norm):
   )
 
 
-# The entropy of all singular values, the smallest of which are rounding.
-LOOSER = {"effective_rank": 1e-4}
+# The entropy of all singular values, the smallest of which are rounding; and by
+# rounding one of some thousand triplets is on the other side of a boundary.
+SHARES = ("easy_share", "semi_hard_share", "hard_share", "active_share")
+LOOSER = {"effective_rank": 1e-4, **dict.fromkeys(SHARES, 1e-3)}
 CASES = [
   *(("triplet", miner) for miner in MINERS),
   *((loss, "all") for loss in LOSSES if loss != "triplet"),
@@ -104,11 +106,16 @@ CASES = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-  ("norm", "count", "chunk"),
-  [("batch", 8, 0), ("group", 4, 2)],
-  ids=["eight", "four-in-chunks"],
+  ("loss", "miner", "norm", "count", "chunk"),
+  [
+    *(pytest.param(*case, "batch", 8, 0, id="-".join(case)) for case in CASES),
+    *(
+      pytest.param(*case, "group", 4, 2, id="-".join((*case, "in-chunks")))
+      for case in CASES
+      if "_positive_" not in case[1]  # one function, most of it above
+    ),
+  ],
 )
-@pytest.mark.parametrize(("loss", "miner"), CASES)
 def test_devices_with_a_memory_equal_one(loss, miner, norm, count, chunk):
   config = config_of(loss, miner)
   one, many = step_on(config, 1), step_on(config, count, chunk)
@@ -125,13 +132,16 @@ def test_devices_with_a_memory_equal_one(loss, miner, norm, count, chunk):
         err_msg=f"{name}, step {i}",
       )
     scale = max(1.0, float(expected["gradient_norm"]))
-    jax.tree.map(
-      functools.partial(
-        np.testing.assert_allclose, rtol=1e-5, atol=1e-5 * RATE * scale
-      ),
-      (shared.params, shared.batch_stats, shared.memory),
-      (after.params, after.batch_stats, after.memory),
-    )
+    for part, atol in (
+      ("params", 1e-5 * RATE * scale),
+      ("batch_stats", 1e-5 * RATE * scale),
+      ("memory", 2e-6),
+    ):
+      jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=atol),
+        getattr(shared, part),
+        getattr(after, part),
+      )
     costs.append(float(expected["gradient_norm"]))
     state = after
   assert max(costs) > 1e-3
