@@ -76,7 +76,8 @@ def main(argv: Sequence[str]) -> None:
     write_json(path, {**stored, form: held})
     print(path)
   if page:
-    rewrite(page, reproduce.HEADING, reproduce.stored_section(held))
+    section = reproduce.stored_section(held, quick=QUICK.value)
+    rewrite(page, reproduce.HEADING, section)
   if SEEDS.value or page:
     return
   rows = reproduce.compare(found(0), held)

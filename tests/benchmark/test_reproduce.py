@@ -82,11 +82,13 @@ def test_tolerances_are_four_deviations_and_at_least_a_hundredth():
 def test_what_is_stored_is_a_table():
   entry = {"expected": 0.9, "tolerance": 0.1, "interval": 0.0123, "seeds": 3}
   table = reproduce.stored_section(
-    {"digits": {"recall@1": entry, "map@r": {**entry, "expected": 0.8}}}
+    {"glyphs": {"recall@1": entry, "map@r": {**entry, "expected": 0.8}}},
+    quick=True,
   )
-  assert table.splitlines()[-1] == (
-    "| `configs/digits.py` | 0.900 ± 0.012 | 0.800 ± 0.012 | 3     |"
-  )
+  assert "reproduce --quick --store_seeds=3" in table
+  assert [cell.strip() for cell in table.splitlines()[-1].split("|")[1:-1]] == [
+    *("`configs/glyphs.py`", "120", "0.900 ± 0.012", "0.800 ± 0.012", "3")
+  ]
 
 
 def test_what_is_stored_is_of_the_checks():

@@ -238,8 +238,13 @@ def to_store(seeds: Sequence[Numbers]) -> Stored:
   return stored
 
 
-def stored_section(stored: Stored) -> str:
-  """What is stored of each training, with its 95 % interval over seeds."""
+def stored_section(stored: Stored, *, quick: bool) -> str:
+  """What is stored of each training, with its 95 % interval over seeds.
+
+  Args:
+    stored: of one form.
+    quick: whether it's the quick one.
+  """
   rows = []
   for check in CHECKS:
     if check.name not in stored:
@@ -248,6 +253,7 @@ def stored_section(stored: Stored) -> str:
     rows.append(
       [
         f"`configs/{check.config}`",
+        f"{check.steps}" if quick and check.steps else "as it says",
         *(
           f"{numbers[name]['expected']:.3f} ± {numbers[name]['interval']:.3f}"
           for name in MEASURED
@@ -256,8 +262,9 @@ def stored_section(stored: Stored) -> str:
       ]
     )
   said = "Mean and 95 % interval (Student's t over seeds), by"
-  command = "    python -m experiments.reproduce --store_seeds=3"
-  found = table(("config", "recall@1", "MAP@R", "seeds"), rows)
+  form = " --quick" if quick else ""
+  command = f"    python -m experiments.reproduce{form} --store_seeds=3"
+  found = table(("config", "steps", "recall@1", "MAP@R", "seeds"), rows)
   return f"{said}\n\n{command}\n\n{found}"
 
 
