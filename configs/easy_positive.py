@@ -19,7 +19,8 @@ the second 98. Images are moved by up to 12 pixels, black coming in, where 256 x
 has; the paper's batches may hold a class twice.
 
 Expected: nothing was measured on cars, of which there are none here.
-EASY_MEASURED
+The variant `:glyphs` is the recipe on the glyphs, for a minute; after 200 steps
+it has a recall@1 of .911 ± .009 (3 seeds; docs/results.md).
 """
 
 from ml_collections import ConfigDict

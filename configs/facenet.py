@@ -26,7 +26,8 @@ It runs as it is on 1, 2, 4 or 8 accelerators, 45 images at once on each. With
 room for more images a larger `batch.chunk` is the same step, faster.
 
 Expected: nothing was measured on faces, of which there are none here.
-FACENET_MEASURED
+The variant `:glyphs` is the recipe on the glyphs, for a minute; after 60 steps
+it has a recall@1 of .854 ± .026 (3 seeds; docs/results.md).
 """
 
 from ml_collections import ConfigDict

@@ -22,7 +22,8 @@ decay. Embeddings are of an image, not the mean over five crops and their
 mirror images.
 
 Expected: nothing was measured on persons, of which there are none here.
-HERMANS_MEASURED
+The variant `:glyphs` is the recipe on the glyphs, for a minute; after 250 steps
+it has a recall@1 of .584 ± .008 (3 seeds; docs/results.md).
 """
 
 from ml_collections import ConfigDict

@@ -1,4 +1,24 @@
-r"""Omniglot with little data: DRAFT."""
+r"""Omniglot with little data: characters of alphabets that were never seen.
+
+Training on "background small 1" (136 characters of five alphabets) or, by
+`:small2`, on "background small 2" alone; asked about the alphabets that only
+the other file has: 20-way one-shot tasks, each within one alphabet, the example
+drawn by one hand and the question by another (Lake et al., 2015). Published for
+this little data (Lake et al., 2019): people below 5 % errors, Bayesian program
+learning 4.2 %, a ConvNet 23.2 %, prototypical networks 30.1 %.
+
+    python -m experiments.prepare --name=omniglot_small \
+      --images=small1=images_background_small1.zip \
+      --images=small2=images_background_small2.zip
+    python -m experiments.train --config=configs/omniglot_small.py:small1
+
+Drawings are framed by the moments of their ink; quarter turns are classes of
+their own; each batch's characters are warped, all drawings of one alike, so
+that they are new characters; each drawing moves a little for itself. An image
+is embedded as the mean over 16 moved copies. TFDS's set `omniglot` has the same
+splits: `--config.data.name=omniglot --config.evaluation.cameras=` (it doesn't
+say who drew what). docs/results.md has what it reaches.
+"""
 
 from ml_collections import ConfigDict
 

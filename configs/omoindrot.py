@@ -14,7 +14,8 @@ convolutions have a stride of 2 in place of a max-pool, and BatchNorm after them
 (the original has it as an option); 20 epochs of MNIST are 18,750 batches, here
 it is 600.
 
-Expected: OMOINDROT_MEASURED
+Expected: a recall@1 of .981 ± .006 and a MAP@R of .902 ± .015 after 200 steps
+(3 seeds; docs/results.md).
 """
 
 from ml_collections import ConfigDict

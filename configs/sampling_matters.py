@@ -22,7 +22,8 @@ Images are moved by up to 16 pixels, black coming in, where 224 x 224 are cut
 out of 256 x 256.
 
 Expected: nothing was measured on birds, of which there are none here.
-SAMPLING_MEASURED
+The variant `:glyphs` is the recipe on the glyphs, for a minute; after 150 steps
+it has a recall@1 of .775 ± .098 (3 seeds; docs/results.md).
 """
 
 from ml_collections import ConfigDict
