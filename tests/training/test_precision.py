@@ -62,12 +62,13 @@ def test_in_bfloat16_all_that_is_kept_is_float32(name, norm):
   (expected, (exact, _)), exact_gradient = loss_and_gradient(
     name, "float32", norm
   )
-  # bfloat16 has 8 bits: 0.4 % at each rounding.
-  assert 0 < abs(float(loss - expected)) < 0.02 * float(expected)
+  # bfloat16 has 8 bits: 0.4 % at each rounding, of which 18 layers make more.
+  share, least = (0.02, 0.98) if name == "convnet" else (0.1, 0.9)
+  assert 0 < abs(float(loss - expected)) < share * float(expected)
   np.testing.assert_allclose(embeddings, exact, atol=0.1)
   a, b = (optax.tree.norm(x) for x in (gradient, exact_gradient))
   inner = optax.tree.vdot(gradient, exact_gradient)
-  assert inner / (a * b) > 0.98
+  assert inner / (a * b) > least
 
 
 def test_group_norm_is_of_each_image_and_each_group():
