@@ -107,6 +107,24 @@ def test_the_first_match_alone(distance, scores):
   assert "map" not in part
 
 
+@pytest.mark.parametrize("within", [(1,), (2, 70)], ids=str)
+def test_scores_that_end_at_r_and_k(distance, within):
+  points, labels = integer_data(4, 200, 5)
+  labels[1:30] = np.arange(100, 129)
+  scores = ["recall", "r_precision", "map@r"]
+  whole = retrieval(points, labels, ks=within, distance=distance)
+  part = retrieval(
+    points, labels, ks=within, distance=distance, scores=scores
+  )
+  assert part == {name: whole[name] for name in part}
+  assert "mrr" not in part
+  points[150] = np.nan
+  broken = retrieval(
+    points, labels, ks=within, distance=distance, scores=scores
+  )
+  assert np.isnan([broken[f"recall@{within[0]}"], broken["map@r"]]).all()
+
+
 def test_duplicates_of_floats_tie_exactly(monkeypatch):
   # The same two images have the same distance in whichever tile they meet.
   monkeypatch.setattr(blocks, "TILE", 64)

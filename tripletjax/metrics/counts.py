@@ -134,22 +134,35 @@ def add_rows(
   thresholds: Thresholds,
   distances: np.ndarray,
   indices: np.ndarray,
+  *,
+  most: int | None = None,
 ) -> None:
   """As `count_tile`, added, by sorting each row on the host.
 
   On a CPU this is what is faster for many matches a row: NumPy sorts by vector
   instructions, XLA doesn't.
+
+  Args:
+    counts: what the others had.
+    thresholds: of as many rows.
+    distances: `[B, columns]`, NaN where an entry doesn't take part.
+    indices: of the columns in the gallery.
+    most: a count of so many or more may become any of so many or more: then
+      only these are sorted.
   """
 
   def some(rows: slice) -> None:
     values, ends = distances[rows], thresholds.distance[rows]
+    nearest = values
+    if most is not None and most < values.shape[1]:
+      nearest = np.partition(values, most - 1, axis=1)[:, :most]
     # NaN comes last; the two zeros are one value.
-    in_order = np.sort(values, axis=1)
+    in_order = np.sort(nearest, axis=1)
     places = [
       np.searchsorted(row, end) for row, end in zip(in_order, ends, strict=True)
     ]
     before = np.stack(places)
-    last = values.shape[1] - 1
+    last = in_order.shape[1] - 1
     found = np.take_along_axis(in_order, np.minimum(before, last), axis=1)
     for i, k in zip(*np.nonzero(found == ends), strict=True):
       tied = values[i] == ends[i, k]

@@ -61,12 +61,16 @@ class Ranks(NamedTuple):
   broken: np.ndarray
 
 
-def match_ranks(search: Search, *, first: bool = False) -> Iterator[Ranks]:
+def match_ranks(
+  search: Search, *, first: bool = False, within: int | None = None
+) -> Iterator[Ranks]:
   """Ranks of the matches, a block of queries after the other.
 
   Args:
     search: queries and gallery.
     first: only the first match of each query.
+    within: ranks beyond both this and the number of a query's matches may be
+      given as any others beyond; when None, all are exact.
   """
   sizes = _own_sizes(search)
   width = 1 if first else int(np.max(sizes, initial=1))
@@ -75,11 +79,12 @@ def match_ranks(search: Search, *, first: bool = False) -> Iterator[Ranks]:
       yield _ranks(search, start, (own, counts))
     return
   for start, count in _blocks(sizes, search.gallery.size, first=first):
-    yield _ranks(search, start, _of_block(search, start, count, first=first))
+    found = _of_block(search, start, count, first=first, within=within)
+    yield _ranks(search, start, found)
 
 
 def _of_block(
-  search: Search, start: int, count: int, *, first: bool
+  search: Search, start: int, count: int, *, first: bool, within: int | None
 ) -> tuple[Matches, Counts]:
   """What is before the matches of some queries."""
   edge = tile_edge(count)
@@ -114,6 +119,7 @@ def _of_block(
         own.thresholds,
         rows,
         order[first_column : first_column + rows.shape[1]],
+        most=None if within is None else max(within, width),
       )
   return own, counts
 

@@ -72,7 +72,9 @@ def retrieval(
     distance: a name from `DISTANCES`, or a function of `x` and `y`.
     ks: the k of each recall@k, in 1..gallery size.
     scores: which to compute, of `SCORES`; all when None. `recall`,
-      `precision@1` and `mrr` alone take a half to a third of the time.
+      `precision@1` and `mrr` alone take a half to a third of the time; with
+      hundreds of images an identity `r_precision` and `map@r` beside them, but
+      not the others, save half.
     query_cameras: integer, `[Q]`: an entry of the query's identity that was
       taken by its camera isn't there for it (Market-1501's protocol).
     gallery_cameras: integer, `[G]`; with `query_cameras`, without a gallery
@@ -115,8 +117,12 @@ def retrieval(
   _check_ks(ks, search.gallery.size - (gallery is None))
   found = np.full((len(labels), len(wanted)), np.nan)
   matched = np.zeros(len(labels), bool)
-  only_first = scores is not None and FIRST.issuperset(scores)
-  for ranks in match_ranks(search, first=only_first):
+  asked = SCORES.keys() if scores is None else scores
+  for ranks in match_ranks(
+    search,
+    first=FIRST.issuperset(asked),
+    within=max(ks, default=1) if WITHIN.issuperset(asked) else None,
+  ):
     matched[ranks.queries] = ranks.matches > 0
     found[ranks.queries] = _scored(ranks, wanted)
   scored = found[matched]
@@ -230,6 +236,8 @@ def _ndcg(ranks: np.ndarray, matches: np.ndarray) -> np.ndarray:
 
 # What follows from the first match alone.
 FIRST = frozenset({"recall", "precision@1", "mrr"})
+# What doesn't tell ranks beyond k and R from each other.
+WITHIN = frozenset({"recall", "precision@1", "r_precision", "map@r"})
 SCORES: Mapping[str, ScoreFn] = {
   "recall": _recall(1),  # one for each of `ks`
   "precision@1": _recall(1),
