@@ -96,8 +96,9 @@ def test_a_nan_is_found_wherever_it_is(distance):
 
 
 @pytest.mark.parametrize("scores", [["recall"], ["mrr", "precision@1"]])
-def test_the_first_match_alone(distance, scores):
-  points, labels = integer_data(3, 150, 5)
+@pytest.mark.parametrize("identities", [5, 2])  # 2: larger than a block
+def test_the_first_match_alone(distance, scores, identities):
+  points, labels = integer_data(3, 150, identities)
   whole = retrieval(points, labels, ks=KS, distance=distance)
   part = retrieval(points, labels, ks=KS, distance=distance, scores=scores)
   assert part == {name: whole[name] for name in part}
@@ -113,9 +114,7 @@ def test_scores_that_end_at_r_and_k(distance, within):
   labels[1:30] = np.arange(100, 129)
   scores = ["recall", "r_precision", "map@r"]
   whole = retrieval(points, labels, ks=within, distance=distance)
-  part = retrieval(
-    points, labels, ks=within, distance=distance, scores=scores
-  )
+  part = retrieval(points, labels, ks=within, distance=distance, scores=scores)
   assert part == {name: whole[name] for name in part}
   assert "mrr" not in part
   points[150] = np.nan

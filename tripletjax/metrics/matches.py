@@ -96,17 +96,19 @@ def _gathered(
   first = np.flatnonzero(np.diff(low, prepend=-1) | np.diff(high, prepend=-1))
   ends = np.append(first[1:], len(low))
   columns = tile_edge(search.gallery.size)
+  base = int(np.min(low, initial=search.gallery.size))
   number, tile = -1, np.zeros((0, 0))
   for top, bottom in zip(first, ends, strict=True):
     begin, end = int(low[top]), int(high[top])
     at = begin
     while at < end:
-      if at // columns != number:
-        number = at // columns
-        tile = np.asarray(_tile(search, start, edge, number * columns, columns))
+      if (at - base) // columns != number:
+        number = (at - base) // columns
+        left = base + number * columns
+        tile = np.asarray(_tile(search, start, edge, left, columns))
         found = found.astype(tile.dtype, copy=False)
-      stop = min(end, (number + 1) * columns)
-      here = slice(at - number * columns, stop - number * columns)
+      stop = min(end, left + columns)
+      here = slice(at - left, stop - left)
       found[top:bottom, at - begin : stop - begin] = tile[top:bottom, here]
       at = stop
   return found

@@ -24,7 +24,7 @@ from tripletjax.folds import kept, lanes
 from tripletjax.types import DistanceFn
 
 # Columns of a tile: with 1,024 rows it stays in a core's cache.
-COLUMNS = 256
+COLUMNS = 128
 # Rows of a tile that are counted for its columns in one pass.
 _ROWS = 64
 # Up to so many matches, a sum over the rows for each is faster than that.

@@ -8,14 +8,14 @@ of some blocks; each pair of a block and a strip is one program on one core
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
-from tripletjax.metrics.blocks import starts, tile_edge
+from tripletjax.metrics.blocks import one_ahead, tile_edge
 from tripletjax.metrics.counts import (
   Counts,
   no_counts,
@@ -81,10 +81,36 @@ def count_once(
     return Block(*run, own, width_of(found.before.shape[1]), found)
 
   with ThreadPoolExecutor(os.cpu_count()) as threads:
-    blocks = list(threads.map(block_of, starts(search.query.size, edge)))
-    for numbers in _strips([block.width for block in blocks]):
-      _count_strip(search, blocks, numbers, edge, threads)
+    blocks = list(threads.map(block_of, _runs(search.query_codes, edge)))
+    # While the last blocks are counted against a strip, the next one starts.
+    for counted in one_ahead(
+      lambda numbers: _count_strip(search, blocks, numbers, edge, threads),
+      _strips([block.width for block in blocks]),
+    ):
+      counted()
   return [(block.start, block.own, block.found) for block in blocks]
+
+
+def _runs(codes: np.ndarray, edge: int) -> Iterator[tuple[int, int]]:
+  """First place and number of each run of at most `edge` queries.
+
+  A run ends where an identity does, if its last one is small: the matches are
+  then in the run itself, and in one tile.
+
+  >>> list(_runs(np.array([0, 0, 0, 1, 1, 1, 2, 2, 2]), 8))
+  [(0, 6), (6, 3)]
+  >>> list(_runs(np.zeros(9, np.int32), 8))
+  [(0, 8), (8, 1)]
+  """
+  start = 0
+  while start < len(codes):
+    stop = min(start + edge, len(codes))
+    if stop < len(codes):
+      begin = int(np.searchsorted(codes, codes[stop], "left"))
+      if stop - begin < edge // 2 and begin > start:
+        stop = begin
+    yield start, stop - start
+    start = stop
 
 
 def _strips(widths: Sequence[int]) -> Iterator[range]:
@@ -110,8 +136,12 @@ def _count_strip(
   numbers: range,
   edge: int,
   threads: ThreadPoolExecutor,
-) -> None:
-  """Counts the blocks of a strip against all up to its last one."""
+) -> Callable[[], None]:
+  """Starts counting the blocks of a strip against all up to its last one.
+
+  Returns:
+    What waits for the counts, and adds them.
+  """
   columns = min(COLUMNS, edge)
   strip = _beside([_side(search, blocks[j], edge) for j in numbers])
   size = len(strip.codes)
@@ -130,11 +160,16 @@ def _count_strip(
     return [np.asarray(of_side) for of_side in counted]
 
   # Each program keeps one core busy.
-  for i, (rows, strips) in enumerate(threads.map(count, range(numbers.stop))):
-    _add(blocks[i], rows)
-    for place, j in enumerate(numbers):
-      if i < j:
-        _add(blocks[j], strips[:, place * edge : (place + 1) * edge].T)
+  counted = threads.map(count, range(numbers.stop))
+
+  def add_counts() -> None:
+    for i, (rows, strips) in enumerate(counted):
+      _add(blocks[i], rows)
+      for place, j in enumerate(numbers):
+        if i < j:
+          _add(blocks[j], strips[:, place * edge : (place + 1) * edge].T)
+
+  return add_counts
 
 
 def _add(block: Block, counted: np.ndarray) -> None:
@@ -196,14 +231,17 @@ def _tiles(
   columns: int,
 ) -> Tiles:
   """The tiles that a block has in a strip: none that were counted before."""
-  many, begin = edge // columns, blocks[numbers.start].start
+  many = edge // columns
   own = i - numbers.start
-  last = blocks[numbers[-1]]
-  stop = -(-(last.start + last.size - begin) // columns)
+  stop = (len(numbers) - 1) * many + -(-blocks[numbers[-1]].size // columns)
   # Identities are in order: the block's last one ends here.
   code = search.query_codes[blocks[i].start + blocks[i].size - 1]
   ends = int(np.searchsorted(search.query_codes, code, "right"))
-  apart = min(max(-(-(ends - begin) // columns), 0), stop)
+  apart = 0
+  for place, j in enumerate(numbers):
+    if blocks[j].start < ends:
+      inside = min(ends - blocks[j].start, blocks[j].size)
+      apart = place * many + -(-inside // columns)
   first = min(max(own, 0) * many, stop)
   found = (first, max(own + 1, 0) * many, max(apart, first), stop)
   return Tiles(*map(jnp.int32, found))
