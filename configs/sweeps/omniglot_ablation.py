@@ -43,7 +43,16 @@ ARMS = {
     "loss.margin": 0.0,
     "loss.distance": "euclidean",
   },
+  "SupCon": {"loss.name": "sup_con"},
+  "offline batches": {
+    "mining.name": "offline_batches",
+    "mining.every": "50 steps",
+  },
   # With more.
+  "40 x 40": {
+    "data.image_size": "40",
+    "model.features": (32, 64, 128, 128),
+  },
   "within alphabets": {"batch.within": "group"},
   "64 x 4": {"batch.identities": 64},
   "memory, no warps": {**NO_WARP, "memory.size": 1024},
