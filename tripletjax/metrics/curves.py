@@ -120,7 +120,13 @@ def cuts(
   counts are `[C + 1]`. Pairs at one distance fall on one side together.
   """
   order = np.argsort(distances)
-  values, same = distances[order], is_same[order]
+  return cuts_in_order(distances[order], is_same[order])
+
+
+def cuts_in_order(
+  values: np.ndarray, same: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """The same of ascending distances."""
   last = np.flatnonzero(np.append(values[1:] != values[:-1], len(values) > 0))
   accepted_same = np.append(0, np.cumsum(same)[last])
   return values[last], accepted_same, np.append(0, last + 1) - accepted_same

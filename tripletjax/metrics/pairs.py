@@ -18,6 +18,7 @@ from tripletjax.metrics.blocks import (
   check_host,
   check_labels,
   distance_tile,
+  distinct,
   encode,
   starts,
   tile_edge,
@@ -254,7 +255,7 @@ def _draw(rng: np.random.Generator, total: int, count: int) -> np.ndarray:
   found = np.zeros(0, np.int64)
   while len(found) < count:
     more = rng.integers(0, total, 2 * (count - len(found)))
-    found = np.unique(np.concatenate([found, more]))
+    found = distinct(np.concatenate([found, more]))
   return np.sort(rng.choice(found, count, replace=False))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from tripletjax.metrics import curves
-from tripletjax.metrics.blocks import check_labels
+from tripletjax.metrics.blocks import check_labels, distinct
 from tripletjax.metrics.intervals import QUANTILES
 
 OF_FOLDS = (
@@ -168,14 +168,20 @@ def fold_scores(
     fold = np.zeros(len(is_same), np.int64)
     for kind in (is_same, ~is_same):
       fold[kind] = rng.permutation(np.arange(np.sum(kind)) % folds)
+  # Sorted once for all folds.
+  order = np.argsort(distances)
+  is_same, fold = is_same[order], fold[order]
   # float64: a threshold halfway between two float32 must fall between them.
-  distances = distances.astype(np.float64)
+  distances = distances[order].astype(np.float64)
   accuracies, thresholds, right = [], [], 0
-  for held_out in np.unique(fold):
+  for held_out in distinct(fold):
     judged = fold == held_out
-    if len(np.unique(is_same[~judged])) < 2:
+    others = is_same[~judged]
+    if others.all() or not others.any():
       return nothing
-    threshold = best_threshold(distances[~judged], is_same[~judged])
+    threshold = best_threshold(
+      *curves.cuts_in_order(distances[~judged], others)
+    )
     correct = (distances[judged] <= threshold) == is_same[judged]
     accuracies.append(np.mean(correct))
     thresholds.append(threshold)
@@ -192,9 +198,13 @@ def fold_scores(
   return dict(zip(OF_FOLDS, map(float, values), strict=True))
 
 
-def best_threshold(distances: np.ndarray, is_same: np.ndarray) -> float:
-  """The threshold with the most right answers; the smallest cut of several."""
-  values, same, different = curves.cuts(distances, is_same)
+def best_threshold(
+  values: np.ndarray, same: np.ndarray, different: np.ndarray
+) -> float:
+  """The threshold with the most right answers; the smallest cut of several.
+
+  Takes what `curves.cuts` returns.
+  """
   # right = same accepted + different rejected, up to a constant
   cut = int(np.argmax(same - different))
   if cut == 0:
