@@ -3,7 +3,6 @@
 import atexit
 import shutil
 import tempfile
-from pathlib import Path
 
 import jax
 import pytest
@@ -35,18 +34,15 @@ install_import_hook(
   "beartype.beartype",
 )
 
-# Linux gives a process 65,530 memory maps, and each compiled program takes a
-# few: beyond, LLVM crashes.
-MAPS = Path("/proc/self/maps")
-MOST_MAPS = 15_000
-
 
 @pytest.fixture(scope="module", autouse=True)
 def _few_programs():
   """Forgets compiled programs between files before there are too many."""
   yield
-  if MAPS.exists() and MAPS.read_bytes().count(b"\n") > MOST_MAPS:
-    jax.clear_caches()
+  # Not before the hook is there.
+  from tripletjax.training.programs import forget_programs
+
+  forget_programs()
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,7 @@ from tripletjax.sweeps.results import write_results
 from tripletjax.sweeps.testing import measure_test
 from tripletjax.sweeps.ways import seconds_in_turn
 from tripletjax.training import parallel
+from tripletjax.training.programs import forget_programs
 from tripletjax.training.run_folder import locked
 from tripletjax.training.setup import prepare_run
 from tripletjax.training.signals import STOPPED
@@ -226,7 +227,10 @@ def _here(
         if line.startswith("group") or line.endswith("done"):
           say(line)
 
-      return run_group(sweep, group, options, say=tell)
+      try:
+        return run_group(sweep, group, options, say=tell)
+      finally:
+        forget_programs()
 
   return run
 
