@@ -17,7 +17,11 @@ their own; each batch's characters are warped, all drawings of one alike, so
 that they are new characters; each drawing moves a little for itself. An image
 is embedded as the mean over 16 moved copies. TFDS's set `omniglot` has the same
 splits: `--config.data.name=omniglot --config.evaluation.cameras=` (it doesn't
-say who drew what). docs/results.md has what it reaches.
+say who drew what).
+
+Expected one-shot error, three seeds: .125 ± .005 by `:small1` (raw pixels .477,
+an untrained network .377), .160 ± .006 by `:small2` (.385, .321). A training
+takes 5 to 8 minutes of one CPU core. More of it: docs/results.md.
 """
 
 from ml_collections import ConfigDict
