@@ -20,7 +20,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from tripletjax.distances import at_least_float32
-from tripletjax.folds import lanes
+from tripletjax.folds import WIDTH
 from tripletjax.losses.gradients import with_gradients
 from tripletjax.losses.sides import Side, Sides
 from tripletjax.masks import PairMasks, pair_masks
@@ -102,7 +102,7 @@ def over_rows(
   precomputed = sides.references.embeddings.shape[1] == 0
   references = sides.references
   if not whole and not precomputed:
-    references = _padded(references, -columns % lanes(columns))
+    references = _padded(references, -columns % WIDTH)
   candidates = candidates_by_label(
     sides.anchors.labels, references.labels, references.where
   )

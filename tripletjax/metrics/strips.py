@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from tripletjax.folds import kept, lanes
+from tripletjax.folds import LANES, kept
 from tripletjax.types import DistanceFn
 
 # Columns of a tile: with 1,024 rows it stays in a core's cache.
@@ -151,9 +151,8 @@ def _before_rows(
   tile: Float[Array, "b c"], indices: Int[Array, " c"], ends: Ends
 ) -> Int[Array, "b w"]:
   """What each row has before its matches, `[b, w]`; see `folds.py`."""
-  width = lanes(tile.shape[1])
   ends = Ends(*(end[:, :, None] for end in ends))
-  parts = (slice(at, at + width) for at in range(0, tile.shape[1], width))
+  parts = (slice(at, at + LANES) for at in range(0, tile.shape[1], LANES))
   counts = functools.reduce(
     operator.add,
     (

@@ -1,0 +1,62 @@
+"""The pictures and the ablation's table of the results page, from its files.
+
+python -m experiments.results
+python -m experiments.results --results=docs/results --images=docs/images
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from experiments import app
+
+RESULTS = flags.DEFINE_string(
+  "results", "docs/results", "Folder of the numbers: what is there is drawn."
+)
+IMAGES = flags.DEFINE_string(
+  "images", "docs/images", "Folder that the pictures are written to."
+)
+ABLATION = "omniglot_ablation.csv"
+
+
+def main(argv: Sequence[str]) -> None:
+  """Draws the pictures and prints the table."""
+  del argv
+  from tripletjax.report import result_files, result_pictures
+  from tripletjax.report.canvas import save_figure
+
+  folder, images = Path(RESULTS.value), Path(IMAGES.value)
+  if not folder.is_dir():
+    app.fail(f"--results: there is no folder {str(folder)!r}")
+  figures = {}
+  names = sorted(folder.glob("omniglot_small?.json"))
+  if names:
+    trainings = [result_files.read_one_shot(path) for path in names]
+    figures["results_one_shot"] = result_pictures.draw_one_shot(trainings)
+  if (folder / ABLATION).exists():
+    ablation = result_files.read_ablation(
+      folder / ABLATION,
+      arm="recipe",
+      baseline="recipe",
+      replicate=("split_fold", "seed"),
+    )
+    print(result_files.ablation_table(ablation))
+    figures["results_ablation"] = result_pictures.draw_ablation(ablation)
+  if (folder / "race.json").exists():
+    runs = result_files.read_race(folder / "race.json")
+    if runs:
+      figures["results_race"] = result_pictures.draw_race(runs)
+  if not figures:
+    app.fail(
+      f"--results: expected omniglot_small1.json, {ABLATION} or race.json in "
+      f"{str(folder)!r}"
+    )
+  for name, figure in figures.items():
+    print(save_figure(figure, images / f"{name}.png"))
+
+
+if __name__ == "__main__":
+  app.run(main)
