@@ -30,6 +30,7 @@ ALLOWED = {
     "masks",
     "reductions",
     "folds",
+    "searches",
     "miners",
   },
   "dialects": {"types", "distances", "folds", "miners"},

@@ -7,6 +7,7 @@ segment that holds what is looked for is then looked at.
 from __future__ import annotations
 
 import functools
+import math
 import operator
 from collections.abc import Callable
 from typing import NamedTuple
@@ -143,13 +144,25 @@ def _count_last(where: Bool[Array, "a s l"]) -> Int[Array, "a s"]:
   return jnp.sum(where, axis=2, dtype=jnp.int32)
 
 
+def are_cut_well(columns: int) -> bool:
+  """Whether rows of this length are cut into segments without padding."""
+  return bool(_whole_segments(columns))
+
+
 def _segments(columns: int) -> int:
   """How many segments: about as many as a segment has columns, or twice."""
-  wanted = 1.4 * columns**0.5
-  whole = [n for n in range(16, 257) if columns % n == 0]
   # Padding copies the rows, which costs as much as the search.
-  near = [n for n in whole if wanted / 2 <= n <= wanted * 2]
-  return min(near, key=lambda n: abs(n - wanted), default=32)
+  wanted = 1.4 * columns**0.5
+  return min(
+    _whole_segments(columns), key=lambda n: abs(n - wanted), default=32
+  )
+
+
+def _whole_segments(columns: int) -> list[int]:
+  wanted = 1.4 * columns**0.5
+  most = min(256, int(2 * wanted))
+  least = max(16, math.ceil(wanted / 2))
+  return [n for n in range(least, most + 1) if columns % n == 0]
 
 
 def _ends(parts: jax.Array) -> jax.Array:
