@@ -71,7 +71,9 @@ def test_what_was_asked_for():
     assert asked(batch, "all") == asked(batch, "facenet") == 3
     assert asked(batch, "batch_hard") is None
   assert asked(Size(32, 8), "batch_hard") == 1
-  assert race_cells.LARGE.batch == race_cells.FACENET.batch == 1800
+  assert race_cells.FACENET.batch == 1800
+  assert {size.batch for size in race_cells.LARGE.values()} == {1800}
+  assert race_cells.LARGE.keys() == race_cells.DATA.keys()
 
 
 @pytest.mark.parametrize("loss", race_cells.LOSSES)

@@ -134,17 +134,22 @@ def measure_race(
     "runs": [run for run in runs if "failure" not in run],
   }
   opened: dict[str, tuple[Any, Any]] = {}
+  missing = [
+    job for job in jobs if not any(job.is_of(run) for run in results["runs"])
+  ]
+  for cell in dict.fromkeys(job.cell for job in missing):
+    if cell.data not in opened:
+      train, evaluated = (
+        hold(part, where="host").source
+        for part in open_parts(configs[cell.data], Path(data_dir))
+      )
+      opened[cell.data] = train, evaluated
+  # A batch that can't be drawn is to be known before hours of runs.
+  for cell in dict.fromkeys(j.cell for j in missing if j.kind == "training"):
+    draw_batches(opened[cell.data][0].labels, cell.size, 1, 0)
   with tempfile.TemporaryDirectory() as folder:
-    for job in jobs:
-      if any(job.is_of(run) for run in results["runs"]):
-        continue
+    for job in missing:
       data = job.cell.data
-      if data not in opened:
-        train, evaluated = (
-          hold(part, where="host").source
-          for part in open_parts(configs[data], Path(data_dir))
-        )
-        opened[data] = train, evaluated
       asked = _asked(job, configs[data], opened[data], Path(folder), steps)
       asked |= {"devices": devices, "threads": num_cores()}
       run = run_job(job, asked, Path(folder))

@@ -60,8 +60,9 @@ SHARED: Mapping[str, Any] = {
   "optimizer.schedule": "cosine",
 }
 SMALL, MIDDLE, FACENET = Size(32, 8), Size(64, 16), Size(45, 40)
-# Of 40 images there are none or a few identities: as many images, 18 of each.
-LARGE = Size(100, 18)
+# Of 40 images there are none or a few identities: as many images a batch, of
+# more identities, as many as each set has.
+LARGE: Mapping[str, Size] = {"glyphs": Size(120, 15), "omniglot": Size(90, 20)}
 # Steps by batch. Time by step is of FaceNet's own batch too, whose labels any
 # images can have.
 TIMED: Sequence[tuple[Size, str]] = tuple(
@@ -70,7 +71,11 @@ TIMED: Sequence[tuple[Size, str]] = tuple(
 TRAINED: Sequence[Cell] = tuple(
   Cell(data, size, loss)
   for data in DATA
-  for size, loss in ((SMALL, "facenet"), (MIDDLE, "all"), (LARGE, "facenet"))
+  for size, loss in (
+    (SMALL, "facenet"),
+    (MIDDLE, "all"),
+    (LARGE[data], "facenet"),
+  )
 )
 STEPS: Mapping[int, int] = {256: 400, 1024: 50, 1800: 30}
 EVALUATIONS = 10  # of a training, evenly

@@ -28,8 +28,8 @@ violate the margin, and `TripletMarginLoss`: the same number. `facenet`: one
 of its semi-hard triplets for each pair, drawn. `batch_hard`:
 `BatchHardMiner`, with Hermans et al.'s soft margin. Squared Euclidean distances
 on the unit sphere and a margin of 0.2 but for `batch_hard`. FaceNet's batch is
-45 x 40; trainings take 100 x 18, since of 40 images there are too few
-identities in the sets."""
+45 x 40; trainings take 120 x 15 and 90 x 20, since of 40 images there are too
+few identities in the sets."""
 
 STEP_COLUMNS = (
   "batch",
