@@ -44,7 +44,7 @@ def to_steps(
   except ValueError:
     raise UserError(
       f'{field}: expected a duration such as "300 steps" in one of '
-      f'{", ".join(units)}, got {duration!r}'
+      f"{', '.join(units)}, got {duration!r}"
     ) from None
   steps_per_unit = {
     "steps": 1.0,
@@ -55,6 +55,6 @@ def to_steps(
   steps = max(round(number * steps_per_unit), 1) if number else 0
   if steps > MOST:
     raise UserError(
-      f'{field}: expected at most {MOST:,} steps, got {duration!r}'
+      f"{field}: expected at most {MOST:,} steps, got {duration!r}"
     )
   return steps
