@@ -43,7 +43,9 @@ def main(argv: Sequence[str]) -> None:
       baseline="recipe",
       replicate=("split_fold", "seed"),
     )
-    print(result_files.ablation_table(ablation))
+    measured, cells = ablation.cells
+    print(f"{measured} of {cells} cells have a number\n")
+    print(result_files.ablation_table(ablation), "\n")
     figures["results_ablation"] = result_pictures.draw_ablation(ablation)
   if (folder / "race.json").exists():
     runs = result_files.read_race(folder / "race.json")

@@ -162,11 +162,10 @@ def _parts(
   values: jax.Array, fill: ArrayLike
 ) -> Iterator[tuple[int, jax.Array]]:
   """First column and values of each run of `LANES` columns."""
-  width = LANES
   columns = values.shape[1]
-  for start in range(0, columns - width + 1, width):
-    yield start, values[:, start : start + width]
-  rest = columns % width
+  for start in range(0, columns - LANES + 1, LANES):
+    yield start, values[:, start : start + LANES]
+  rest = columns % LANES
   # Only the last part is padded: a pad inside of every slice isn't vectorised.
   if rest:
-    yield columns - rest, padded(values[:, columns - rest :], width, fill)
+    yield columns - rest, padded(values[:, columns - rest :], LANES, fill)

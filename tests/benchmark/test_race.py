@@ -76,6 +76,23 @@ def test_what_was_asked_for():
   assert race_cells.LARGE.keys() == race_cells.DATA.keys()
 
 
+def test_what_cannot_be_drawn_is_said_before_the_first_run(
+  tmp_path, monkeypatch
+):
+  ran = []
+  monkeypatch.setattr(race, "PEERS", ())
+  monkeypatch.setattr(race, "run_job", lambda *asked: ran.append(asked))
+  jobs = race.make_jobs(
+    [Cell("glyphs", Size(2, 2), "all"), Cell("glyphs", Size(999, 2), "all")],
+    (),
+    seeds=1,
+  )
+  configs = {"glyphs": digits.get_config("smoke")}
+  with pytest.raises(UserError, match=r"expected at most .* got 999"):
+    race.measure_race(configs, jobs, data_dir=tmp_path, say=ran.append)
+  assert not ran
+
+
 @pytest.mark.parametrize("loss", race_cells.LOSSES)
 def test_our_side_learns(loss):
   made = digits.get_config("smoke").copy_and_resolve_references()

@@ -114,7 +114,8 @@ def measure_race(
     `runs`, and `machine`, as JSON.
 
   Raises:
-    UserError: the other side isn't installed, or a data set isn't prepared.
+    UserError: the other side isn't installed, a data set isn't prepared, or it
+      has too few identities for a batch; before the first run.
   """
   for library in PEERS:
     if importlib.util.find_spec(library) is None:

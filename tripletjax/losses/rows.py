@@ -34,6 +34,7 @@ from tripletjax.types import DistanceFn
 WHOLE = 512 * 512
 BLOCK = 2**20
 ROWS = 256
+# Columns of a multiple of which there is one more run of padding: `padding_of`.
 PAGE = 1024
 
 

@@ -132,8 +132,9 @@ def read_ablation(
 
 def ablation_table(found: Ablation) -> str:
   """Markdown: each arm's mean, its difference, and how sure that is."""
+  difference = f"difference to the {found.baseline} (of so many)"
   lines = [
-    "| arm | error | difference to the recipe (of so many) | p (Holm) |",
+    f"| arm | error | {difference} | p (Holm) |",
     "| --- | --- | --- | --- |",
     f"| {found.baseline} | {found.means[found.baseline]:.3f} | | |",
   ]

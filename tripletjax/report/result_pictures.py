@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from tripletjax.report.canvas import DPI
 from tripletjax.report.result_files import Ablation, OneShot
+from tripletjax.statistics import LEVEL
 
 _OURS, _THEIRS, _INK = "#2f6db3", "#c8553d", "0.15"
 # Lake et al., 2019, as remembered; on other alphabets, so other tasks.
@@ -70,14 +71,14 @@ def draw_one_shot(trainings: Sequence[OneShot]) -> Figure:
 
 
 def draw_ablation(found: Ablation) -> Figure:
-  """Differences to the baseline with their intervals; dark where settled."""
+  """Differences to the baseline with their intervals; blue where settled."""
   figure = Figure(
     figsize=(9, 1.1 + 0.29 * len(found.paired)), dpi=DPI, layout="constrained"
   )
   axes = figure.subplots()
   for place, paired in enumerate(found.paired.values()):
     value = paired.difference
-    settled = paired.t_holm <= 0.05
+    settled = paired.t_holm <= LEVEL
     axes.errorbar(
       value.mean, place, xerr=value.half, fmt="o", markersize=5, capsize=3,
       color=_OURS if settled else "0.55",
@@ -88,7 +89,7 @@ def draw_ablation(found: Ablation) -> Figure:
   axes.set_xlabel(
     f"error minus that of the {found.baseline} "
     f"({found.means[found.baseline]:.3f}), 95 % interval of pairs; blue: p at "
-    "most .05 after Holm"
+    f"most {LEVEL:g} after Holm"
   )
   _plain(axes, "x")
   return figure
