@@ -60,7 +60,9 @@ def run(main: Callable[[Sequence[str]], None], *, takes: str = "") -> None:
 
   def guarded(argv: Sequence[str]) -> None:
     from tripletjax.errors import UserError
+    from tripletjax.heap import keep_freed
 
+    keep_freed()
     _check_arguments(argv[1:], takes.split())
     # Pillow's, about a file that it reads all the same.
     warnings.filterwarnings("ignore", module=r"PIL\.")

@@ -2,58 +2,30 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
+import copy
 import math
-import signal
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-import psutil
+from scipy import stats
 
-from tripletjax.drills.lab import last_line
-from tripletjax.drills.running import Job, started
-from tripletjax.errors import UserError
+from tripletjax.drills.running import Job
+from tripletjax.drills.watching import Samples, Watched, in_turns, watched
 from tripletjax.training.signals import STOPPED
 
 # Parts of the soak that are compared: after warm-up, and at the end.
 AFTER, END = (0.1, 0.25), (0.85, 1.0)
 LIMIT = 0.02
-# A new training, for this share of the time after the soak: whether the machine
-# is slower than it was, or the training. Its warm-up ends at this share of it.
-NEW, WARM = 0.1, 0.5
-INTERVAL = 1.0  # seconds
-# glibc gives back what was freed, so that what is kept is seen: two heaps for
-# all threads, and thresholds that don't rise with what was once allocated.
-HEAP = {
-  "MALLOC_ARENA_MAX": "2",
-  "MALLOC_TRIM_THRESHOLD_": "131072",
-  "MALLOC_MMAP_THRESHOLD_": "131072",
-}
-
-
-class Samples(NamedTuple):
-  """What was seen, in columns.
-
-  Attributes:
-    seconds: of the soak, when memory was looked at.
-    memory: resident, in bytes, of the training with its children.
-    lap_seconds: of the soak, when a lap of steps was written.
-    lap_step: the last step of the lap.
-    lap_time: seconds of a step and its input, a mean over the lap.
-    evaluations: how many were written.
-    checkpoints: how many were written.
-  """
-
-  seconds: list[float]
-  memory: list[float]
-  lap_seconds: list[float]
-  lap_step: list[int]
-  lap_time: list[float]
-  evaluations: list[float]
-  checkpoints: list[float]
+# A second training, the witness, stands still but for some turns with the
+# first, after warm-up and at the end: what the machine does then, it does to
+# both. They warm up for this share of the time, one after the other.
+WARM = 0.05
+# Seconds of a turn, and the share of the time that the turns take, twice.
+TURN, TURNS = 10.0, 0.15
+FEWEST = 3
 
 
 class Change(NamedTuple):
@@ -68,6 +40,26 @@ class Change(NamedTuple):
   after: float
   end: float
   share: float
+
+
+class Compared(NamedTuple):
+  """Steps beside the witness's, after warm-up and at the end.
+
+  Attributes:
+    after: seconds of a step, a mean over the rounds after warm-up.
+    witness_after: the witness's there.
+    end: of a step at the end.
+    witness_end: the witness's there.
+    share: how much `step / witness's step` has changed.
+    half: half the width of its 95 % interval, by Welch's t.
+  """
+
+  after: float
+  witness_after: float
+  end: float
+  witness_end: float
+  share: float
+  half: float
 
 
 def change(
@@ -88,6 +80,35 @@ def change(
   return Change(after, end, end / after - 1)
 
 
+def compared(
+  after: Sequence[Sequence[float]], end: Sequence[Sequence[float]]
+) -> Compared:
+  """Changes of a step beside the witness's; rounds with a NaN don't count.
+
+  Args:
+    after: rounds after warm-up, of each the seconds of a step and the
+      witness's.
+    end: rounds at the end.
+  """
+  rounds = [np.asarray(x, np.float64).reshape(-1, 2) for x in (after, end)]
+  before, later = (x[~np.isnan(x).any(axis=1)] for x in rounds)
+  if min(len(before), len(later)) < 2:
+    return Compared(*[math.nan] * 6)
+  # The difference of logarithms is small, and so nearly the share itself.
+  ratios = [np.log(x[:, 0] / x[:, 1]) for x in (later, before)]
+  low, high = stats.ttest_ind(*ratios, equal_var=False).confidence_interval()
+  one, witness = before.mean(axis=0).tolist()
+  one_later, witness_later = later.mean(axis=0).tolist()
+  return Compared(
+    one,
+    witness,
+    one_later,
+    witness_later,
+    share=math.expm1(float(ratios[0].mean() - ratios[1].mean())),
+    half=float(high - low) / 2,
+  )
+
+
 def soak(
   job: Job, folder: Path, *, minutes: float, say: Callable[[str], None]
 ) -> dict[str, Any]:
@@ -95,8 +116,8 @@ def soak(
 
   Args:
     job: a training that is longer.
-    folder: of the run and of what it says.
-    minutes: how long, from its first line of metrics.
+    folder: of the runs and of what they say.
+    minutes: how long, after warm-up.
     say: is told once a minute.
 
   Returns:
@@ -106,167 +127,116 @@ def soak(
     UserError: the training can't be right.
     RuntimeError: it ended by itself.
   """
-  samples, code = _watched(job, folder, "run", minutes=minutes, say=say)
-  say("a new training, to compare its steps with")
-  fresh, _ = _watched(job, folder, "new", minutes=NEW * minutes, say=say)
-  return results(samples, minutes=minutes, code=code, new=settled(fresh))
+  seconds = 60 * minutes
+  with contextlib.ExitStack() as stack:
 
+    def warm(name: str, log: str) -> Watched:
+      training = stack.enter_context(watched(job, folder / name, folder / log))
+      training.watch(WARM * seconds)
+      training.pause()
+      return training
 
-def _watched(
-  job: Job, folder: Path, name: str, *, minutes: float, say: Callable[..., None]
-) -> tuple[Samples, int]:
-  """Samples of a training, and the exit code with which it was stopped."""
-  workdir = folder / name
-  # What the run says lies where it always did.
-  log = folder / ("soak.log" if name == "run" else f"{name}.log")
-  samples = Samples([], [], [], [], [], [], [])
-  with started(job.command(workdir), log, job, **HEAP) as child:
-    metrics = workdir / "metrics.jsonl"
-    while not metrics.exists() or not metrics.stat().st_size:
-      if child.process.poll() is not None:
-        said = child.wait()
-        if said.code == 2:
-          raise UserError(last_line(said).removeprefix("error: "))
-        raise RuntimeError(f"the training didn't begin: {last_line(said)}")
-      time.sleep(0.1)
-    began = time.monotonic()
-    with metrics.open() as lines:
-      while (now := time.monotonic() - began) < 60 * minutes:
-        if child.process.poll() is not None:
-          raise RuntimeError(
-            f"the training ended after {now / 60:.1f} minutes: "
-            f"{last_line(child.wait())}"
-          )
-        if _whole_minute(samples, now):
-          say(_line(samples, now))
-        samples.seconds.append(now)
-        samples.memory.append(resident(child.process.pid))
-        read_laps(lines, now, samples)
-        time.sleep(INTERVAL)
-    child.process.send_signal(signal.SIGTERM)
-    ended = child.wait(120)
-  return samples, ended.code
-
-
-def settled(samples: Samples) -> float:
-  """The median time of a step after warm-up, in seconds; NaN without one."""
-  laps = samples.lap_time[int(WARM * len(samples.lap_time)) :]
-  return float(np.median(laps)) if laps else math.nan
+    say("warm-up, of the training and of its witness")
+    one, witness = warm("run", "soak.log"), warm("witness", "witness.log")
+    rounds = max(round(TURNS * seconds / (2 * TURN)), FEWEST)
+    say(f"{rounds} rounds of {TURN:.0f} s each, in turns")
+    after = in_turns([one, witness], rounds=rounds, seconds=TURN)
+    one.start_over()
+    one.watch(seconds, say)
+    one.pause()
+    samples = copy.deepcopy(one.samples)
+    say(f"{rounds} rounds of {TURN:.0f} s each, in turns")
+    end = in_turns([one, witness], rounds=rounds, seconds=TURN)
+    codes = [one.end(), witness.end()]
+  turns = {"after": after, "end": end}
+  return results(samples, minutes=minutes, codes=codes, turns=turns)
 
 
 def results(
-  samples: Samples, *, minutes: float, code: int, new: float = math.nan
+  samples: Samples,
+  *,
+  minutes: float,
+  codes: Sequence[int],
+  turns: Mapping[str, Sequence[Sequence[float]]],
 ) -> dict[str, Any]:
   """What is compared, and all of the samples.
 
-  A step that takes longer than after warm-up is no problem where it takes as
-  long in a new training, started right after: then it's the machine.
+  A step is judged by the turns alone: over an hour a machine changes by more
+  than is asked of the training.
 
   Args:
     samples: of the soak.
     minutes: how long it was.
-    code: exit code of the training.
-    new: seconds of a step of that new training; NaN where there was none.
+    codes: exit codes of the training and of its witness.
+    turns: `after` warm-up and at the `end`, of each round the seconds of a step
+      and the witness's.
   """
   memory = change(samples.seconds, samples.memory, whole=60 * minutes)
   steps = change(samples.lap_seconds, samples.lap_time, whole=60 * minutes)
-  against_new = Change(new, steps.end, steps.end / new - 1)
-  judged = [("memory", memory), ("time of a step", steps)]
-  if abs(against_new.share) <= LIMIT:
-    judged.pop()
+  beside = compared(turns["after"], turns["end"])
   problems = [
-    f"{name} changed by {x.share:+.1%}, expected at most {LIMIT:.0%}"
-    for name, x in judged
-    if not abs(x.share) <= LIMIT
+    f"{name} changed by {share:+.1%}, expected at most {LIMIT:.0%}"
+    for name, share in (
+      ("memory", memory.share),
+      ("time of a step", beside.share),
+    )
+    if not abs(share) <= LIMIT
   ]
-  if code != STOPPED:
-    problems.append(f"exit code {code}, expected {STOPPED}")
+  problems += [
+    f"exit code {code}, expected {STOPPED}" for code in codes if code != STOPPED
+  ]
   return {
     "minutes": minutes,
-    "steps": max(samples.lap_step, default=0),
+    "steps": max(samples.lap_step, default=0)
+    - min(samples.lap_step, default=0),
     "evaluations": len(samples.evaluations),
     "checkpoints": len(samples.checkpoints),
     "after": AFTER,
     "end": END,
     "memory": memory._asdict(),
     "step": steps._asdict(),
-    "step_against_new": against_new._asdict(),
+    "step_beside_witness": beside._asdict(),
+    "turns": {
+      name: [list(row) for row in rows] for name, rows in turns.items()
+    },
     "problems": problems,
     "samples": samples._asdict(),
   }
 
 
-def resident(pid: int) -> float:
-  """Resident memory of a process and its children, in bytes; NaN if gone."""
-  try:
-    process = psutil.Process(pid)
-    family = (process, *process.children(recursive=True))
-    return float(sum(member.memory_info().rss for member in family))
-  except psutil.Error:
-    return math.nan
-
-
-def read_laps(lines: IO[str], now: float, samples: Samples) -> None:
-  """Reads what was written since the last time; a torn line waits."""
-  while True:
-    place = lines.tell()
-    line = lines.readline()
-    if not line.endswith("\n"):
-      lines.seek(place)
-      return
-    row = json.loads(line)
-    if "loss" in row:
-      if not samples.lap_time or row["step"] > samples.lap_step[-1]:
-        samples.lap_seconds.append(now)
-        samples.lap_step.append(row["step"])
-        samples.lap_time.append(row["seconds/step"] + row["seconds/input"])
-    elif any(name.startswith("eval/") for name in row):
-      samples.evaluations.append(now)
-    elif "seconds/checkpoint" in row:
-      samples.checkpoints.append(now)
-
-
 def describe(found: dict[str, Any]) -> str:
   """The outcome as a table."""
+  beside = found["step_beside_witness"]
   rows = [
     ["", "after warm-up", "at the end", "change"],
     ["---", "---:", "---:", "---:"],
-  ]
-  for name, unit, scale, key in (
-    ("resident memory", "MB", 1e6, "memory"),
-    ("time of a step", "ms", 1e-3, "step"),
-    ("beside a new training's step", "ms", 1e-3, "step_against_new"),
-  ):
-    x = found[key]
-    if math.isnan(x["share"]) and key == "step_against_new":
-      continue
-    rows.append(
+    *(
       [
-        f"{name} ({unit})",
-        f"{x['after'] / scale:,.1f}",
-        f"{x['end'] / scale:,.1f}",
-        f"{x['share']:+.2%}",
+        name,
+        f"{found[key]['after'] / scale:,.1f}",
+        f"{found[key]['end'] / scale:,.1f}",
+        f"{found[key]['share']:+.2%}",
       ]
-    )
+      for name, scale, key in (
+        ("resident memory (MB)", 1e6, "memory"),
+        ("time of a step (ms)", 1e-3, "step"),
+      )
+    ),
+    [
+      "the same in turns, and its witness's",
+      *(
+        f"{1e3 * beside[part]:,.1f}, {1e3 * beside['witness_' + part]:,.1f}"
+        for part in ("after", "end")
+      ),
+      f"{beside['share']:+.2%} ± {beside['half']:.2%}",
+    ],
+  ]
   lines = "\n".join("| " + " | ".join(row) + " |" for row in rows)
   return (
     f"{found['minutes']:g} minutes, {found['steps']:,} steps, "
     f"{found['evaluations']} evaluations, {found['checkpoints']} checkpoints; "
     f"medians of {AFTER[0]:.0%} to {AFTER[1]:.0%} and of {END[0]:.0%} to "
-    f"{END[1]:.0%} of the time:\n\n{lines}\n\n"
+    f"{END[1]:.0%} of the time; {len(found['turns']['end'])} rounds of "
+    f"turns:\n\n{lines}\n\n"
     + ("; ".join(found["problems"]) or f"within {LIMIT:.0%}")
-  )
-
-
-def _whole_minute(samples: Samples, now: float) -> bool:
-  before = samples.seconds[-1] if samples.seconds else 0.0
-  return int(now // 60) > int(before // 60)
-
-
-def _line(samples: Samples, now: float) -> str:
-  laps = samples.lap_time[-100:] or [math.nan]
-  return (
-    f"{now / 60:.0f} min: step {(samples.lap_step or [0])[-1]:,}, "
-    f"{1e3 * float(np.median(laps)):.1f} ms a step, "
-    f"{samples.memory[-1] / 1e6:,.0f} MB"
   )
