@@ -50,17 +50,10 @@ def losses(options: Options) -> Outcome:
 
 def inputs(options: Options) -> Outcome:
   """The suite `input`: numbers, and their tables."""
-  from configs.glyphs import get_config
   from tripletjax.benchmark.input import measure_input
   from tripletjax.benchmark.input_tables import input_report
 
-  results = measure_input(
-    get_config(),
-    only=options.only,
-    repeats=options.repeats,
-    peers=options.peers,
-    say=say,
-  )
+  results = measure_input(**_of_config(options), peers=options.peers)
   return results, input_report(results)
 
 
@@ -91,46 +84,53 @@ def scaling(options: Options) -> Outcome:
 
 def caching(options: Options) -> Outcome:
   """The suite `caching`: numbers, and their tables."""
-  from configs.glyphs import get_config
   from tripletjax.benchmark import caching as suite
 
-  results = suite.measure_caching(
-    get_config(), only=options.only, repeats=options.repeats, say=say
-  )
+  results = suite.measure_caching(**_of_config(options))
   return results, suite.caching_report(results)
+
+
+def heap(options: Options) -> Outcome:
+  """The suite `heap`: numbers, and their table."""
+  from tripletjax.benchmark import heap as suite
+
+  results = suite.measure_heap(**_of_config(options))
+  return results, suite.heap_report(results)
 
 
 def sweep(options: Options) -> Outcome:
   """The suite `sweep`: numbers, and their table."""
-  from configs.glyphs import get_config
   from tripletjax.benchmark import sweep as suite
   from tripletjax.benchmark.sweep_tables import sweep_report
 
+  members = [suite.parse_members(text) for text in options.sizes]
   results = suite.measure_sweep(
-    get_config(),
-    [suite.parse_members(text) for text in options.sizes] or suite.MEMBERS,
-    only=options.only,
-    repeats=options.repeats,
-    say=say,
+    members=members or suite.MEMBERS, **_of_config(options)
   )
   return results, sweep_report(results)
 
 
 def inference(options: Options) -> Outcome:
   """The suite `inference`: numbers, and their tables."""
-  from configs.glyphs import get_config
   from tripletjax.benchmark import inference as suite
   from tripletjax.benchmark.data import parse_size
 
+  sizes = [parse_size(text) for text in options.sizes] or [suite.SIZE]
   results = suite.measure_inference(
-    get_config(),
-    [parse_size(text) for text in options.sizes] or [suite.SIZE],
-    only=options.only,
-    repeats=options.repeats,
-    peers=options.peers,
-    say=say,
+    sizes=sizes, peers=options.peers, **_of_config(options)
   )
   return results, suite.inference_report(results)
+
+
+def _of_config(options: Options) -> dict[str, Any]:
+  from configs.glyphs import get_config
+
+  return {
+    "config": get_config(),
+    "only": options.only,
+    "repeats": options.repeats,
+    "say": say,
+  }
 
 
 def say(line: str) -> None:
@@ -146,4 +146,5 @@ SUITES: Mapping[str, Callable[[Options], Outcome]] = {
   "caching": caching,
   "sweep": sweep,
   "inference": inference,
+  "heap": heap,
 }

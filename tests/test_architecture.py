@@ -16,6 +16,7 @@ ALLOWED = {
   "errors": set(),
   "types": set(),
   "registry": set(),
+  "heap": set(),
   "manifest": {"errors"},
   "distances": {"types", "registry"},
   "masks": {"types"},
@@ -96,6 +97,7 @@ ALLOWED = {
     "sweeps",
     "statistics",
     "inference",
+    "heap",
   },
   "training": {
     "errors",

@@ -117,6 +117,8 @@ COMMANDS = [
    "no such network", "--only: expected some of convnet, resnet18, search"),
   ("only-sweep", "benchmark --suite=sweep --only=nope", "no such network",
    "--only: "),
+  ("only-heap", "benchmark --suite=heap --only=nope", "no such case",
+   "--only: expected some of glyphs, "),
   ("size-sweep", "benchmark --suite=sweep --sizes=4x2", "not a number",
    "--sizes: "),
   ("benchmark-output", "benchmark --output=no/x.json", "no such folder",

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from tripletjax.benchmark.race_loop import Arrays, Racer, run_race
+from tripletjax.heap import keep_freed
 
 
 def _ours(asked: Mapping[str, Any], arrays: Arrays) -> Racer:
@@ -42,6 +43,7 @@ SIDES: Mapping[str, Callable[[Mapping[str, Any], Arrays], Racer]] = {
 
 def main(side: str, path: str) -> None:
   """Runs what the file asks for and prints the outcome."""
+  keep_freed()
   asked = json.loads(Path(path).read_text())
   with np.load(asked["arrays"], allow_pickle=False) as file:
     arrays = {name: file[name] for name in file.files}

@@ -62,6 +62,11 @@ class Watched:
     self._lines = lines
     self._began = time.monotonic()
 
+  @property
+  def pid(self) -> int:
+    """Its process."""
+    return self._child.process.pid
+
   def watch(
     self, seconds: float, say: Callable[[str], None] = lambda line: None
   ) -> None:
@@ -80,7 +85,7 @@ class Watched:
       if _whole_minute(self.samples, now):
         say(_line(self.samples, now))
       self.samples.seconds.append(now)
-      self.samples.memory.append(resident(self._child.process.pid))
+      self.samples.memory.append(resident(self.pid))
       time.sleep(max(0.0, min(INTERVAL, until - time.monotonic())))
 
   def pause(self) -> None:
