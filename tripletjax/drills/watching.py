@@ -87,6 +87,7 @@ class Watched:
       self.samples.seconds.append(now)
       self.samples.memory.append(resident(self.pid))
       time.sleep(max(0.0, min(INTERVAL, until - time.monotonic())))
+    self._look()
 
   def pause(self) -> None:
     """Lets it stand still."""
