@@ -22,8 +22,9 @@ ALLOWED = {
   "masks": {"types"},
   "reductions": {"types", "registry"},
   "folds": set(),
+  "gaps": {"folds"},
   "searches": {"folds"},
-  "miners": {"types", "distances", "folds", "searches"},
+  "miners": {"types", "distances", "folds", "gaps", "searches"},
   "losses": {
     "types",
     "registry",
@@ -31,6 +32,7 @@ ALLOWED = {
     "masks",
     "reductions",
     "folds",
+    "gaps",
     "searches",
     "miners",
   },

@@ -8,6 +8,7 @@ from jax.test_util import check_grads
 
 import tripletjax
 from tests import reference
+from tripletjax.distances import own_distances, resolve_distance
 
 NAMES = list(tripletjax.DISTANCES)
 
@@ -72,6 +73,40 @@ def test_gradient_is_finite_where_points_coincide(name, case):
   # -x·y has no minimum at equality: d/dx_i of its sum is -2 Σ x.
   expected = -8 * x if name == "dot" else jnp.zeros((4, 3))
   np.testing.assert_allclose(gradient, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_distances_of_a_batch_to_itself_have_the_same_derivatives(name):
+  x, by = jnp.asarray(points(5, 6)), points(6, 6, 6)
+  # A point's distance to itself is a rounding error, and its root no number to
+  # compare the slopes of; no loss takes it.
+  np.fill_diagonal(by, 0)
+  distance_fn = resolve_distance(name, precision="highest")
+
+  def rectangular(x):
+    return jnp.sum(by * distance_fn(x, x))
+
+  def own(x):
+    return jnp.sum(by * own_distances(distance_fn, x))
+
+  assert own(x) == rectangular(x)
+  expected = jax.grad(rectangular)(x)
+  np.testing.assert_allclose(jax.grad(own)(x), expected, rtol=1e-4, atol=1e-5)
+  if name == "manhattan":  # which has a derivative backwards only
+    return
+  forward = jax.jacfwd(own)(x)
+  np.testing.assert_allclose(forward, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_function_of_one_s_own_needn_t_be_symmetric():
+  def lopsided(x, y):
+    return x + 2 * y.T
+
+  def own(x):
+    return own_distances(lopsided, x)[0, 1]
+
+  x = jnp.ones((2, 1))
+  np.testing.assert_array_equal(jax.grad(own)(x), [[1.0], [2.0]])
 
 
 def test_manhattan_holds_no_cube():

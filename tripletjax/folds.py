@@ -21,6 +21,9 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int, Shaped, UInt
 
+# One array `[a, s]`, or several.
+Thresholds = Float[Array, "a s"] | tuple[Float[Array, "a s"], ...]
+
 # How many lanes a row is cut into.
 LANES = 16
 # Rows whose length is a multiple of it need no padding; with multiples of 16
@@ -28,9 +31,20 @@ LANES = 16
 WIDTH = 32
 
 
-def row_sum(values: Float[Array, "a r"]) -> Float[Array, " a"]:
-  """The sum of each row; of constants: the gradient of slices is slow."""
-  return jnp.sum(kept(_added(part for _, part in _parts(values, 0))), axis=1)
+def row_sum(
+  *arrays: Shaped[Array, "a r"],
+  of: Callable[..., jax.Array] = lambda values: values,
+) -> Shaped[Array, " a"]:
+  """The sum of each row; of constants: the gradient of slices is slow.
+
+  Args:
+    *arrays: one or several of one shape.
+    of: maps their entries to what is added up, elementwise, zeros to 0: without
+      writing it down as a matrix first.
+  """
+  parts = zip(*(_parts(values, 0) for values in arrays), strict=True)
+  total = _added(of(*(part for _, part in several)) for several in parts)
+  return jnp.sum(kept(total), axis=1)
 
 
 def row_count(where: Bool[Array, "a r"]) -> Int[Array, " a"]:
@@ -41,28 +55,41 @@ def row_count(where: Bool[Array, "a r"]) -> Int[Array, " a"]:
 
 def count_where(
   values: Float[Array, "a r"],
-  thresholds: Float[Array, "a s"],
-  holds: Callable[[jax.Array, jax.Array], jax.Array],
+  thresholds: Thresholds,
+  holds: Callable[..., jax.Array],
 ) -> Int[Array, "a s"]:
-  """How many values of a row satisfy `holds(value, threshold)`."""
-  edge = thresholds[:, :, None]
+  """How many values of a row satisfy `holds(value, threshold)`.
+
+  Args:
+    values: the rows.
+    thresholds: `[a, s]`, or a tuple of such: then `holds(value, *thresholds)`.
+    holds: the condition, elementwise.
+  """
+  edges = [edge[:, :, None] for edge in as_tuple(thresholds)]
   counts = _added(
-    holds(part[:, None, :], edge).astype(jnp.int32)
+    holds(part[:, None, :], *edges).astype(jnp.int32)
     for _, part in _parts(values, jnp.nan)
   )
-  return jnp.sum(kept(counts), axis=2)
+  return jnp.sum(kept(counts), axis=2, dtype=jnp.int32)
 
 
 def count_thresholds(
   values: Float[Array, "a r"],
-  thresholds: Float[Array, "a s"],
-  holds: Callable[[jax.Array, jax.Array], jax.Array],
+  thresholds: Thresholds,
+  holds: Callable[..., jax.Array],
 ) -> Int[Array, "a r"]:
-  """How many thresholds of its row satisfy `holds(value, threshold)`."""
+  """How many thresholds of its row satisfy `holds`; as for `count_where`."""
+  edges = as_tuple(thresholds)
   counts = jnp.zeros(values.shape, jnp.int32)
-  for s in range(thresholds.shape[1]):
-    counts += holds(values, thresholds[:, s : s + 1]).astype(jnp.int32)
+  for s in range(edges[0].shape[1]):
+    here = (edge[:, s : s + 1] for edge in edges)
+    counts += holds(values, *here).astype(jnp.int32)
   return counts
+
+
+def as_tuple(thresholds: Thresholds) -> tuple[jax.Array, ...]:
+  """One or several arrays of thresholds, as several."""
+  return thresholds if isinstance(thresholds, tuple) else (thresholds,)
 
 
 def first_smallest(

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from tripletjax.folds import kept, padded
+from tripletjax.folds import Thresholds, as_tuple, kept, padded
 
 
 def nth_true(
@@ -55,15 +55,15 @@ def segments(values: Float[Array, "a r"]) -> Segments:
 
 def nth_where(
   row: Segments,
-  thresholds: Float[Array, "a s"],
+  thresholds: Thresholds,
   choose: Callable[[jax.Array], jax.Array],
-  holds: Callable[[jax.Array, jax.Array], jax.Array],
+  holds: Callable[..., jax.Array],
 ) -> tuple[Int[Array, "a s"], Int[Array, "a s"]]:
   """The column of one of the values that satisfy `holds(value, threshold)`.
 
   Args:
     row: the values, NaN where a value doesn't take part.
-    thresholds: one or several a row.
+    thresholds: `[a, s]`, or a tuple of such: then `holds(value, *thresholds)`.
     choose: maps how many values satisfy, int32 `[a, s]`, to the number of the
       one that is wanted, counted from 0 in the order of columns.
     holds: the condition, elementwise.
@@ -72,12 +72,12 @@ def nth_where(
     The columns, 0 where no value satisfies, and how many do.
   """
   rows, count, depth = row.values.shape
-  edge = thresholds[:, :, None]
+  edges = [edge[:, :, None] for edge in as_tuple(thresholds)]
   ends = _ends(
     functools.reduce(
       operator.add,
       (
-        holds(row.turned[:, None, j], edge).astype(jnp.int32)
+        holds(row.turned[:, None, j], *edges).astype(jnp.int32)
         for j in range(depth)
       ),
     )
@@ -93,7 +93,7 @@ def nth_where(
   chosen = row.values.at[jnp.arange(rows)[:, None], segment].get(
     mode="promise_in_bounds"
   )
-  ends = _ends(holds(chosen, edge).astype(jnp.int32))
+  ends = _ends(holds(chosen, *edges).astype(jnp.int32))
   step = _count_last(ends <= (number - before)[:, :, None])
   column = segment * depth + jnp.minimum(step, depth - 1)
   return jnp.where(total > 0, jnp.minimum(column, row.columns - 1), 0), total

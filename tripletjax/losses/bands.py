@@ -30,6 +30,7 @@ from tripletjax.folds import (
   row_count,
   row_sum,
 )
+from tripletjax.gaps import just_below, last_within
 from tripletjax.losses.costs import BlockValues, Costs, no_costs
 from tripletjax.losses.penalty import penalty, slope
 from tripletjax.masks import PairMasks
@@ -37,24 +38,18 @@ from tripletjax.miners.slots import over_positives
 from tripletjax.reductions import RowTotals
 from tripletjax.types import GapBand, Slots
 
-# Columns up to which two counts are made in one pass; the loop over more of
-# them is too long for XLA to vectorise (at 8,192 5.3 times the floor instead of
-# 1.6).
-PACKED = 4096
-
 
 class _Counts(NamedTuple):
   """What the pass over the positives adds up for a band.
 
   Attributes:
-    active_positives: of each negative, `[A, R]`.
-    by_positive: `[A, R]`, at each positive the number of its active negatives.
+    pairs: `[A, R]`, at each negative the number of its active positives, at
+      each positive minus the number of its active negatives.
     level: `[A]`, the active triplets' `margin + d_ap`.
     selected: `[A]`.
   """
 
-  active_positives: jax.Array
-  by_positive: jax.Array
+  pairs: jax.Array
   level: jax.Array
   selected: jax.Array
 
@@ -65,76 +60,49 @@ def counted_band(band: GapBand, rows: BlockValues) -> Costs:
   dtype = distances.dtype
   negatives = jnp.where(rows.masks.negative, distances, jnp.nan)
   index = jnp.arange(distances.shape[0])[:, None]
-  everything = _is_infinite(band.low) and _is_infinite(band.high)
-
-  def selected(distance_an: jax.Array, distance_ap: jax.Array) -> jax.Array:
-    return _in_band(distance_an - distance_ap, band, dtype)
 
   # Active is what is in the band and below the margin: one comparison.
-  limit = kept(jnp.minimum(_just_below(margin), jnp.asarray(band.high, dtype)))
-
-  def active(distance_an: jax.Array, distance_ap: jax.Array) -> jax.Array:
-    gap = distance_an - distance_ap
-    if _is_infinite(band.low):
-      return gap <= limit
-    return (gap > jnp.asarray(band.low, dtype)) & (gap <= limit)
-
-  def both(distance_an: jax.Array, distance_ap: jax.Array) -> jax.Array:
-    counted = selected(distance_an, distance_ap).astype(jnp.int32)
-    return (counted << 16) + active(distance_an, distance_ap).astype(jnp.int32)
-
-  def count(distance_ap: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Active and selected negatives of each positive."""
-    if everything:
-      beside = count_where(negatives, distance_ap, active)
-      return beside, jnp.zeros_like(beside)
-    if distances.shape[1] <= PACKED:
-      # Two counts in one number: half of the passes.
-      counts = count_where(negatives, distance_ap, both)
-      return counts & 0xFFFF, counts >> 16
-    return (
-      count_where(negatives, distance_ap, active),
-      count_where(negatives, distance_ap, selected),
-    )
+  limit = jnp.minimum(just_below(margin, dtype), jnp.asarray(band.high, dtype))
 
   def body(slots: Slots, counts: _Counts) -> _Counts:
-    beside, chosen = (n.astype(dtype) for n in count(slots.distance_ap))
-    level = jnp.where(beside > 0, beside * (slots.distance_ap + margin), 0)
+    near = slots.distance_ap
+    active = _ends(band.low, kept(limit), near)
+    beside = count_where(negatives, active, _between)
+    # A count of its own: not made where nobody asks for it.
+    chosen = count_where(negatives, _ends(band.low, band.high, near), _between)
+    level = jnp.where(beside > 0, beside.astype(dtype) * (near + margin), 0)
+    pairs = counts.pairs + count_thresholds(negatives, active, _between)
     return _Counts(
-      counts.active_positives
-      + count_thresholds(negatives, slots.distance_ap, active),
-      counts.by_positive.at[index, slots.column].add(
-        beside, mode="promise_in_bounds"
-      ),
+      pairs.at[index, slots.column].add(-beside, mode="promise_in_bounds"),
       counts.level + jnp.sum(level, axis=1),
-      counts.selected + jnp.sum(chosen, axis=1),
+      counts.selected + jnp.sum(chosen.astype(dtype), axis=1),
     )
 
   zeros = jnp.zeros_like(distances[:, 0])
   counts = over_positives(
     body,
-    _Counts(
-      jnp.zeros(distances.shape, jnp.int32),
-      jnp.zeros_like(distances),
-      zeros,
-      zeros,
-    ),
+    _Counts(jnp.zeros(distances.shape, jnp.int32), zeros, zeros),
     distances,
     rows.masks.positive,
     rows.candidates,
   )
-  active_positives = counts.active_positives.astype(dtype)
-  reached = jnp.where(active_positives > 0, active_positives * distances, 0)
-  number = row_sum(active_positives)
+  number = row_sum(
+    counts.pairs, of=lambda pairs: jnp.maximum(pairs, 0).astype(dtype)
+  )
+  reached = row_sum(
+    counts.pairs,
+    distances,
+    of=lambda pairs, distance: jnp.where(
+      pairs > 0, pairs.astype(dtype) * distance, 0
+    ),
+  )
   chosen = counts.selected
-  if everything:
+  if _is_infinite(band.low) and _is_infinite(band.high):
     chosen = valid_triplets(rows.masks, dtype)
   # Rounding may leave a sum of nothing but tiny losses below 0.
-  loss = jnp.maximum(counts.level - row_sum(reached), 0)
+  loss = jnp.maximum(counts.level - reached, 0)
   return Costs(
-    RowTotals(loss, chosen, number),
-    counts.by_positive - active_positives,
-    number,
+    RowTotals(loss, chosen, number), -counts.pairs.astype(dtype), number
   )
 
 
@@ -181,12 +149,25 @@ def valid_triplets(masks: PairMasks, dtype: jnp.dtype) -> Float[Array, " a"]:
   return positives.astype(dtype) * negatives.astype(dtype)
 
 
-def _just_below(margin: Float[Array, ""]) -> Float[Array, ""]:
-  """The largest number below, so that `gap <= it` says `gap < margin`."""
-  below = jnp.nextafter(margin, jnp.full_like(margin, -jnp.inf))
-  # Numbers that are not normal may be flushed to 0.
-  tiny = jnp.finfo(margin.dtype).tiny
-  return jnp.where(jnp.abs(below) < tiny, -tiny, below)
+def _ends(
+  low: ArrayLike, high: ArrayLike, near: Float[Array, "a s"]
+) -> tuple[jax.Array, ...]:
+  """Distances between which the gap to a positive lies in a band."""
+  last = last_within(near, high)
+  if _is_infinite(low):
+    return (last,)
+  if isinstance(low, float) and low == 0:
+    return last, near
+  return last, last_within(near, low)
+
+
+def _between(
+  distance: jax.Array, last: jax.Array, *before: jax.Array
+) -> jax.Array:
+  where = distance <= last
+  for end in before:
+    where &= distance > end
+  return where
 
 
 def _in_band(gap: jax.Array, band: GapBand, dtype: jnp.dtype) -> jax.Array:

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from tripletjax.distances import at_least_float32
+from tripletjax.distances import at_least_float32, own_distances
 from tripletjax.folds import WIDTH
 from tripletjax.losses.gradients import with_gradients
 from tripletjax.losses.sides import Side, Sides
@@ -112,14 +112,18 @@ def over_rows(
   )
 
   def block_of(
-    anchors: jax.Array, referred: jax.Array, labels: Side, where_to_look: Any
+    anchors: jax.Array,
+    referred: jax.Array,
+    labels: Side,
+    where_to_look: Any,
+    distances: jax.Array,
   ) -> Block:
     first, count, keys = where_to_look
     return Block(
       anchors,
       referred,
       labels.labels,
-      distance_fn(anchors, referred),
+      distances,
       _masks(labels, references, sides.share_ids, each_pair_once),
       Candidates(candidates.order, first, count),
       keys,
@@ -127,9 +131,13 @@ def over_rows(
 
   looks = (candidates.first, candidates.counts, keys)
   if whole:
-    block = block_of(
-      sides.anchors.embeddings, references.embeddings, sides.anchors, looks
+    anchors, referred = sides.anchors.embeddings, references.embeddings
+    distances = (
+      own_distances(distance_fn, anchors)
+      if sides.references is sides.anchors
+      else distance_fn(anchors, referred)
     )
+    block = block_of(anchors, referred, sides.anchors, looks, distances)
     totals, extras = row_fn(block, parameters)
     loss = totals.loss if per_row else jnp.sum(totals.loss)
     return Rows(loss, totals.selected, totals.active, extras)
@@ -138,7 +146,8 @@ def over_rows(
     differentiable: tuple, labels: Side, where_to_look: Any
   ) -> tuple[jax.Array, tuple]:
     anchors, referred, parameters = differentiable
-    block = block_of(anchors, referred, labels, where_to_look)
+    distances = distance_fn(anchors, referred)
+    block = block_of(anchors, referred, labels, where_to_look, distances)
     totals, extras = row_fn(block, parameters)
     return jnp.sum(totals.loss), (totals.selected, totals.active, extras)
 

@@ -6,6 +6,7 @@ compiled.
 
 from __future__ import annotations
 
+import operator
 from typing import NamedTuple
 
 import jax
@@ -16,6 +17,7 @@ from jaxtyping import Array, Float
 
 from tripletjax.distances import at_least_float32
 from tripletjax.folds import count_where, row_count, row_sum
+from tripletjax.gaps import last_within
 from tripletjax.losses.rows import Block, Rows
 from tripletjax.losses.sides import Side
 from tripletjax.miners.slots import over_positives
@@ -93,7 +95,7 @@ def _counts_up_to(
   def body(slots: Slots, counts: jax.Array) -> jax.Array:
     def one(edge: jax.Array) -> jax.Array:
       beside = count_where(
-        negatives, slots.distance_ap, lambda an, ap: an - ap <= edge
+        negatives, last_within(slots.distance_ap, edge), operator.le
       )
       return jnp.sum(beside, axis=1, dtype=jnp.int32)
 

@@ -6,6 +6,7 @@ not on how the rows are divided over tiles or devices.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 
 import jax
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
+from tripletjax.gaps import just_below, last_within
 from tripletjax.searches import nth_where, segments
 from tripletjax.types import EachPositive, Slots
 
@@ -35,13 +37,14 @@ def random_semi_hard(
     ValueError: there is no key.
   """
   del positive_mask
-  margin = jnp.asarray(margin, distances.dtype)
 
-  def within(an: jax.Array, ap: jax.Array) -> jax.Array:
-    gap = an - ap
-    return (gap > 0) & (gap < margin)
+  def ends(ap: jax.Array) -> tuple[jax.Array, ...]:
+    return ap, last_within(ap, just_below(margin, ap.dtype))
 
-  return _draw(within, distances, negative_mask, key, "random_semi_hard")
+  def within(an: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
+    return (an > low) & (an <= high)
+
+  return _draw(ends, within, distances, negative_mask, key, "random_semi_hard")
 
 
 def random_violating(
@@ -61,9 +64,13 @@ def random_violating(
     ValueError: there is no key.
   """
   del positive_mask
-  margin = jnp.asarray(margin, distances.dtype)
+
+  def end(ap: jax.Array) -> tuple[jax.Array]:
+    return (last_within(ap, just_below(margin, ap.dtype)),)
+
   return _draw(
-    lambda an, ap: an - ap < margin,
+    end,
+    operator.le,
     distances,
     negative_mask,
     key,
@@ -88,6 +95,7 @@ def random_negative(
   """
   del positive_mask, margin
   return _draw(
+    lambda ap: (ap,),
     # NaN marks what is no negative, or no pair.
     lambda an, ap: ~(jnp.isnan(an) | jnp.isnan(ap)),
     distances,
@@ -123,7 +131,8 @@ def pick_number(
 
 
 def _draw(
-  holds: Callable[[jax.Array, jax.Array], jax.Array],
+  ends: Callable[[jax.Array], tuple[jax.Array, ...]],
+  holds: Callable[..., jax.Array],
   distances: jax.Array,
   negative_mask: jax.Array,
   key: jax.Array | None,
@@ -135,7 +144,10 @@ def _draw(
   def choose(slots: Slots) -> tuple[jax.Array, jax.Array]:
     share = uniform(keys, slots.number)
     column, count = nth_where(
-      row, slots.distance_ap, lambda count: pick_number(share, count), holds
+      row,
+      ends(slots.distance_ap),
+      lambda count: pick_number(share, count),
+      holds,
     )
     return column, count > 0
 
