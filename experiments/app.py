@@ -49,20 +49,27 @@ def define_config(default: str) -> flags.FlagHolder:
   )
 
 
-def run(main: Callable[[Sequence[str]], None], *, takes: str = "") -> None:
+def run(
+  main: Callable[[Sequence[str]], None],
+  *,
+  takes: str = "",
+  keeps_freed: bool = True,
+) -> None:
   """Parses the flags and runs a command.
 
   Args:
     main: is given the name of the command and its arguments.
     takes: names of the arguments that aren't flags, such as `A B`; `IMAGE ...`
       is any number of them.
+    keeps_freed: whether freed memory is kept for the next step (`heap.py`).
   """
 
   def guarded(argv: Sequence[str]) -> None:
     from tripletjax.errors import UserError
     from tripletjax.heap import keep_freed
 
-    keep_freed()
+    if keeps_freed:
+      keep_freed()
     _check_arguments(argv[1:], takes.split())
     # Pillow's, about a file that it reads all the same.
     warnings.filterwarnings("ignore", module=r"PIL\.")

@@ -26,7 +26,6 @@ from tripletjax.benchmark.data import (
 )
 from tripletjax.benchmark.peers import OUT_OF_MEMORY
 from tripletjax.benchmark.timing import adaptive
-from tripletjax.heap import keep_freed
 
 MARGIN = 0.2
 # Seconds of calls after which no further one begins.
@@ -172,7 +171,6 @@ def peak_bytes(*, anew: bool = False) -> int:
 
 def main(name: str, size: str, repeats: str, limit: str) -> None:
   """Measures one peer and prints the results."""
-  keep_freed()  # as ours does
   labels = balanced_labels(parse_size(size))
   step = STEPS[name](make_embeddings(labels), labels)
   # After the imports: what is asked is whether the loss fits.
