@@ -22,7 +22,9 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int, Shaped, UInt
 
 # One array `[a, s]`, or several.
-Thresholds = Float[Array, "a s"] | tuple[Float[Array, "a s"], ...]
+Thresholds = Shaped[Array, "a s"] | tuple[Shaped[Array, "a s"], ...]
+# A condition on a value and the thresholds, elementwise.
+Holds = Callable[..., jax.Array]
 
 # How many lanes a row is cut into.
 LANES = 16
@@ -54,29 +56,29 @@ def row_count(where: Bool[Array, "a r"]) -> Int[Array, " a"]:
 
 
 def count_where(
-  values: Float[Array, "a r"],
+  values: Shaped[Array, "a r"],
   thresholds: Thresholds,
-  holds: Callable[..., jax.Array],
+  holds: Holds,
 ) -> Int[Array, "a s"]:
   """How many values of a row satisfy `holds(value, threshold)`.
 
   Args:
-    values: the rows.
+    values: the rows; keys of `ordered`, too.
     thresholds: `[a, s]`, or a tuple of such: then `holds(value, *thresholds)`.
     holds: the condition, elementwise.
   """
   edges = [edge[:, :, None] for edge in as_tuple(thresholds)]
   counts = _added(
     holds(part[:, None, :], *edges).astype(jnp.int32)
-    for _, part in _parts(values, jnp.nan)
+    for _, part in _parts(values, absent(values))
   )
   return jnp.sum(kept(counts), axis=2, dtype=jnp.int32)
 
 
 def count_thresholds(
-  values: Float[Array, "a r"],
+  values: Shaped[Array, "a r"],
   thresholds: Thresholds,
-  holds: Callable[..., jax.Array],
+  holds: Holds,
 ) -> Int[Array, "a r"]:
   """How many thresholds of its row satisfy `holds`; as for `count_where`."""
   edges = as_tuple(thresholds)
@@ -144,6 +146,13 @@ def kept(values: jax.Array) -> jax.Array:
   # Or XLA puts what is before into the loop that follows, and does it again
   # for each element there, or one element at a time.
   return lax.optimization_barrier(values)
+
+
+def absent(values: jax.Array) -> jax.Array:
+  """What takes no part: NaN, or of keys the last."""
+  if jnp.issubdtype(values.dtype, jnp.floating):
+    return jnp.full((), jnp.nan, values.dtype)
+  return _last(values)
 
 
 def _last(keys: jax.Array) -> jax.Array:

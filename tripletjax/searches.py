@@ -15,9 +15,16 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from tripletjax.folds import Thresholds, as_tuple, kept, padded
+from tripletjax.folds import (
+  Holds,
+  Thresholds,
+  absent,
+  as_tuple,
+  kept,
+  padded,
+)
 
 
 def nth_true(
@@ -35,21 +42,21 @@ class Segments(NamedTuple):
   """Rows cut into segments of neighbouring columns, to be searched by number.
 
   Attributes:
-    values: `[a, segments, columns]`, NaN where there is none.
+    values: `[a, segments, columns]`; where there is none NaN, of keys the last.
     turned: the same, `[a, columns, segments]`.
     columns: how many columns the rows had.
   """
 
-  values: Float[Array, "a l j"]
-  turned: Float[Array, "a j l"]
+  values: Shaped[Array, "a l j"]
+  turned: Shaped[Array, "a j l"]
   columns: int
 
 
-def segments(values: Float[Array, "a r"]) -> Segments:
+def segments(values: Shaped[Array, "a r"]) -> Segments:
   """Prepares rows for `nth_where`; once, outside of any loop."""
   rows, columns = values.shape
   count = _segments(columns)
-  cut = padded(values, count, jnp.nan).reshape(rows, count, -1)
+  cut = padded(values, count, absent(values)).reshape(rows, count, -1)
   return Segments(cut, kept(cut.transpose(0, 2, 1)), columns)
 
 
@@ -57,7 +64,7 @@ def nth_where(
   row: Segments,
   thresholds: Thresholds,
   choose: Callable[[jax.Array], jax.Array],
-  holds: Callable[..., jax.Array],
+  holds: Holds,
 ) -> tuple[Int[Array, "a s"], Int[Array, "a s"]]:
   """The column of one of the values that satisfy `holds(value, threshold)`.
 

@@ -26,11 +26,10 @@ from jaxtyping import Array, Float
 from tripletjax.folds import (
   count_thresholds,
   count_where,
-  kept,
   row_count,
   row_sum,
 )
-from tripletjax.gaps import just_below, last_within
+from tripletjax.gaps import gap_test, just_below
 from tripletjax.losses.costs import BlockValues, Costs, no_costs
 from tripletjax.losses.penalty import penalty, slope
 from tripletjax.masks import PairMasks
@@ -61,17 +60,20 @@ def counted_band(band: GapBand, rows: BlockValues) -> Costs:
   negatives = jnp.where(rows.masks.negative, distances, jnp.nan)
   index = jnp.arange(distances.shape[0])[:, None]
 
-  # Active is what is in the band and below the margin: one comparison.
+  # Active is what is in the band and below the margin.
   limit = jnp.minimum(just_below(margin, dtype), jnp.asarray(band.high, dtype))
+  low = None if _is_infinite(band.low) else band.low
+  active = gap_test(negatives, low, limit)
+  selected = gap_test(negatives, low, band.high)
 
   def body(slots: Slots, counts: _Counts) -> _Counts:
     near = slots.distance_ap
-    active = _ends(band.low, kept(limit), near)
-    beside = count_where(negatives, active, _between)
+    ends = active.ends(near)
+    beside = count_where(active.values, ends, active.holds)
     # A count of its own: not made where nobody asks for it.
-    chosen = count_where(negatives, _ends(band.low, band.high, near), _between)
+    chosen = count_where(selected.values, selected.ends(near), selected.holds)
     level = jnp.where(beside > 0, beside.astype(dtype) * (near + margin), 0)
-    pairs = counts.pairs + count_thresholds(negatives, active, _between)
+    pairs = counts.pairs + count_thresholds(active.values, ends, active.holds)
     return _Counts(
       pairs.at[index, slots.column].add(-beside, mode="promise_in_bounds"),
       counts.level + jnp.sum(level, axis=1),
@@ -147,27 +149,6 @@ def valid_triplets(masks: PairMasks, dtype: jnp.dtype) -> Float[Array, " a"]:
   """How many triplets each anchor has."""
   positives, negatives = row_count(masks.positive), row_count(masks.negative)
   return positives.astype(dtype) * negatives.astype(dtype)
-
-
-def _ends(
-  low: ArrayLike, high: ArrayLike, near: Float[Array, "a s"]
-) -> tuple[jax.Array, ...]:
-  """Distances between which the gap to a positive lies in a band."""
-  last = last_within(near, high)
-  if _is_infinite(low):
-    return (last,)
-  if isinstance(low, float) and low == 0:
-    return last, near
-  return last, last_within(near, low)
-
-
-def _between(
-  distance: jax.Array, last: jax.Array, *before: jax.Array
-) -> jax.Array:
-  where = distance <= last
-  for end in before:
-    where &= distance > end
-  return where
 
 
 def _in_band(gap: jax.Array, band: GapBand, dtype: jnp.dtype) -> jax.Array:

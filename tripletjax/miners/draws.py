@@ -6,15 +6,12 @@ not on how the rows are divided over tiles or devices.
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
-from tripletjax.gaps import just_below, last_within
+from tripletjax.gaps import GapTest, gap_test, just_below
 from tripletjax.searches import nth_where, segments
 from tripletjax.types import EachPositive, Slots
 
@@ -37,14 +34,9 @@ def random_semi_hard(
     ValueError: there is no key.
   """
   del positive_mask
-
-  def ends(ap: jax.Array) -> tuple[jax.Array, ...]:
-    return ap, last_within(ap, just_below(margin, ap.dtype))
-
-  def within(an: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
-    return (an > low) & (an <= high)
-
-  return _draw(ends, within, distances, negative_mask, key, "random_semi_hard")
+  negatives = jnp.where(negative_mask, distances, jnp.nan)
+  below = just_below(margin, distances.dtype)
+  return _draw(gap_test(negatives, 0.0, below), key, "random_semi_hard")
 
 
 def random_violating(
@@ -64,18 +56,9 @@ def random_violating(
     ValueError: there is no key.
   """
   del positive_mask
-
-  def end(ap: jax.Array) -> tuple[jax.Array]:
-    return (last_within(ap, just_below(margin, ap.dtype)),)
-
-  return _draw(
-    end,
-    operator.le,
-    distances,
-    negative_mask,
-    key,
-    "random_violating",
-  )
+  negatives = jnp.where(negative_mask, distances, jnp.nan)
+  below = just_below(margin, distances.dtype)
+  return _draw(gap_test(negatives, None, below), key, "random_violating")
 
 
 def random_negative(
@@ -94,15 +77,13 @@ def random_negative(
     ValueError: there is no key.
   """
   del positive_mask, margin
-  return _draw(
-    lambda ap: (ap,),
+  every = GapTest(
+    jnp.where(negative_mask, distances, jnp.nan),
+    lambda near: (near,),
     # NaN marks what is no negative, or no pair.
     lambda an, ap: ~(jnp.isnan(an) | jnp.isnan(ap)),
-    distances,
-    negative_mask,
-    key,
-    "random",
   )
+  return _draw(every, key, "random")
 
 
 def row_keys(key: jax.Array | None, name: str) -> jax.Array:
@@ -130,24 +111,17 @@ def pick_number(
   return jnp.maximum(jnp.minimum(number, count - 1), 0)
 
 
-def _draw(
-  ends: Callable[[jax.Array], tuple[jax.Array, ...]],
-  holds: Callable[..., jax.Array],
-  distances: jax.Array,
-  negative_mask: jax.Array,
-  key: jax.Array | None,
-  name: str,
-) -> EachPositive:
+def _draw(test: GapTest, key: jax.Array | None, name: str) -> EachPositive:
   keys = row_keys(key, name)
-  row = segments(jnp.where(negative_mask, distances, jnp.nan))
+  row = segments(test.values)
 
   def choose(slots: Slots) -> tuple[jax.Array, jax.Array]:
     share = uniform(keys, slots.number)
     column, count = nth_where(
       row,
-      ends(slots.distance_ap),
+      test.ends(slots.distance_ap),
       lambda count: pick_number(share, count),
-      holds,
+      test.holds,
     )
     return column, count > 0
 
