@@ -42,12 +42,11 @@ class Segments(NamedTuple):
   """Rows cut into segments of neighbouring columns, to be searched by number.
 
   Attributes:
-    values: `[a, segments, columns]`; where there is none NaN, of keys the last.
-    turned: the same, `[a, columns, segments]`.
+    turned: segment `l` of row `a` is `[a, :, l]`; where there is no column,
+      NaN, or of keys the last.
     columns: how many columns the rows had.
   """
 
-  values: Shaped[Array, "a l j"]
   turned: Shaped[Array, "a j l"]
   columns: int
 
@@ -57,7 +56,7 @@ def segments(values: Shaped[Array, "a r"]) -> Segments:
   rows, columns = values.shape
   count = _segments(columns)
   cut = padded(values, count, absent(values)).reshape(rows, count, -1)
-  return Segments(cut, kept(cut.transpose(0, 2, 1)), columns)
+  return Segments(kept(cut.transpose(0, 2, 1)), columns)
 
 
 def nth_where(
@@ -78,7 +77,7 @@ def nth_where(
   Returns:
     The columns, 0 where no value satisfies, and how many do.
   """
-  rows, count, depth = row.values.shape
+  rows, depth, count = row.turned.shape
   edges = [edge[:, :, None] for edge in as_tuple(thresholds)]
   ends = _ends(
     functools.reduce(
@@ -97,7 +96,7 @@ def nth_where(
     ends, jnp.maximum(segment - 1, 0)[:, :, None], axis=2
   )[..., 0]
   before = jnp.where(segment > 0, before, 0)
-  chosen = row.values.at[jnp.arange(rows)[:, None], segment].get(
+  chosen = row.turned.at[jnp.arange(rows)[:, None], :, segment].get(
     mode="promise_in_bounds"
   )
   ends = _ends(holds(chosen, *edges).astype(jnp.int32))
@@ -132,7 +131,7 @@ def weighted_choice(
     segment = jnp.minimum(segment, count - 1)
     before = jnp.take_along_axis(ends, jnp.maximum(segment - 1, 0), axis=1)
     before = jnp.where(segment > 0, before, 0)
-    chosen = cut.at[jnp.arange(rows)[:, None], segment].get(
+    chosen = turned.at[jnp.arange(rows)[:, None], :, segment].get(
       mode="promise_in_bounds"
     )
     inside = _ends(chosen)
