@@ -202,10 +202,23 @@ def own_distances(
   as d(x, y) is d(y, x), what a row gets as the second is what it would get as
   the first from the transposed matrix.
   """
-  named = getattr(distance_fn, "func", distance_fn)
-  if named not in DISTANCES.values():
+  if _named(distance_fn) not in DISTANCES.values():
     return distance_fn(x, x)
   return _of_both_sides(distance_fn(x, lax.stop_gradient(x)))
+
+
+def is_linear(distance_fn: DistanceFn) -> bool:
+  """Whether a gradient by one side needs no distances, and d is symmetric."""
+  return _named(distance_fn) in (
+    squared_euclidean_distance,
+    cosine_distance,
+    dot_distance,
+  )
+
+
+def _named(distance_fn: DistanceFn) -> Callable[..., jax.Array]:
+  # A precision was chosen by `functools.partial`.
+  return getattr(distance_fn, "func", distance_fn)
 
 
 @jax.custom_jvp

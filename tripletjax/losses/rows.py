@@ -20,8 +20,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from tripletjax.distances import at_least_float32, own_distances
+from tripletjax.distances import own_distances
 from tripletjax.folds import WIDTH
+from tripletjax.losses.blocks import Blocks, are_own, by_distances, in_blocks
 from tripletjax.losses.gradients import with_gradients
 from tripletjax.losses.sides import Side, Sides
 from tripletjax.masks import PairMasks, pair_masks
@@ -145,21 +146,27 @@ def over_rows(
   def evaluate(
     differentiable: tuple, labels: Side, where_to_look: Any
   ) -> tuple[jax.Array, tuple]:
-    anchors, referred, parameters = differentiable
-    distances = distance_fn(anchors, referred)
+    anchors, referred, parameters, distances = differentiable
     block = block_of(anchors, referred, labels, where_to_look, distances)
     totals, extras = row_fn(block, parameters)
     return jnp.sum(totals.loss), (totals.selected, totals.active, extras)
 
+  def with_distances(differentiable: tuple, *more: Any) -> Any:
+    anchors, referred, parameters = differentiable
+    distances = distance_fn(anchors, referred)
+    return evaluate((anchors, referred, parameters, distances), *more)
+
   inputs = (sides.anchors.embeddings, references.embeddings, parameters)
-  loss, gradients, results = _in_blocks(
-    evaluate,
-    *lax.stop_gradient(inputs),
-    sides.anchors,
-    looks,
-    block=block_rows(rows, columns),
-  )
-  return Rows(with_gradients(loss, inputs, gradients), *results)
+  constants = lax.stop_gradient(inputs)
+  blocks = Blocks(sides.anchors, looks, block_rows(rows, columns))
+  own = sides.references is sides.anchors
+  if own and are_own(evaluate, distance_fn, constants, blocks):
+    loss, by, results = by_distances(evaluate, distance_fn, *constants, blocks)
+    loss = with_gradients(loss, (inputs[0], inputs[2]), by)
+  else:
+    loss, by, results = in_blocks(with_distances, *constants, blocks)
+    loss = with_gradients(loss, inputs, by)
+  return Rows(loss, *results)
 
 
 def _has_weights(distance_fn: DistanceFn, sides: Sides) -> bool:
@@ -171,63 +178,6 @@ def _has_weights(distance_fn: DistanceFn, sides: Sides) -> bool:
   x, y = sides.anchors.embeddings, sides.references.embeddings
   _, weights = jax.closure_convert(distance_fn, x, y)
   return len(weights) > 0
-
-
-def _in_blocks(
-  evaluate: Callable[..., tuple[jax.Array, tuple]],
-  anchors: jax.Array,
-  references: jax.Array,
-  parameters: Any,
-  labels: Side,
-  looks: tuple,
-  *,
-  block: int,
-) -> tuple[jax.Array, tuple, tuple]:
-  """Sum, gradients, and results of all rows, in the rows' own order."""
-  rows = len(labels.labels)
-  # Rows with as many positives beside each other: the passes over the positives
-  # of a block are as many as its largest identity needs.
-  order = jnp.argsort(looks[1], stable=True)
-  blocks = -(-rows // block)
-
-  def cut(array: jax.Array) -> jax.Array:
-    padding = jnp.zeros((blocks * block - rows,), order.dtype)
-    array = array[jnp.concatenate([order, padding])]
-    return array.reshape(blocks, block, *array.shape[1:])
-
-  real = jnp.arange(blocks * block).reshape(blocks, block) < rows
-
-  def step(sums: tuple, inputs: tuple) -> tuple[tuple, tuple]:
-    loss, by_references, by_parameters = sums
-    here, labels, looks, real = inputs
-    labels = labels._replace(where=labels.where & real)
-    (value, results), by = jax.value_and_grad(evaluate, has_aux=True)(
-      (here, references, parameters), labels, looks
-    )
-    add = jnp.add
-    sums = (
-      loss + value,
-      by_references + by[1],
-      jax.tree.map(add, by_parameters, by[2]),
-    )
-    return sums, (by[0], results)
-
-  # The embeddings travel by themselves: a side without them is labels only.
-  bare = labels._replace(embeddings=labels.embeddings[:, :0])
-  zero = jnp.zeros((), at_least_float32(anchors[:0]).dtype)
-  start = (
-    zero,
-    jnp.zeros_like(references),
-    jax.tree.map(jnp.zeros_like, parameters),
-  )
-  (loss, by_references, by_parameters), stacked = lax.scan(
-    step, start, (*jax.tree.map(cut, (anchors, bare, looks)), real)
-  )
-  back = jnp.argsort(order)
-  by_anchors, results = jax.tree.map(
-    lambda x: x.reshape(-1, *x.shape[2:])[back], stacked
-  )
-  return loss, (by_anchors, by_references, by_parameters), results
 
 
 def padding_of(columns: int) -> int:
