@@ -103,6 +103,7 @@ ALLOWED = {
   },
   "training": {
     "errors",
+    "heap",
     "types",
     "distances",
     "masks",

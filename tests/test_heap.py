@@ -50,6 +50,43 @@ def test_memory_that_is_kept_causes_no_faults():
   assert few < 100 < many
 
 
+# The last of the blocks stays, and what lies before it can't shrink the heap.
+GIVE = """
+import re
+from pathlib import Path
+from tripletjax import heap
+
+def resident():
+  status = Path("/proc/self/status").read_text()
+  return int(re.search(r"VmRSS:\\s*(\\d+) kB", status)[1])
+
+kept = heap.keep_freed()
+blocks = [bytearray(b"1" * 40_000_000) for _ in range(3)]
+del blocks[:2]
+before = resident()
+heap.give_back()
+print(kept, before - resident())
+"""
+
+
+@pytest.mark.skipif(
+  platform.system() != "Linux", reason="resident memory is read from /proc"
+)
+@pytest.mark.parametrize("chosen", [{}, {"MALLOC_ARENA_MAX": "2"}])
+def test_what_was_kept_is_given_back(chosen):
+  done = subprocess.run(
+    [sys.executable, "-c", GIVE],
+    env={**os.environ, **chosen},
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  kept, less = done.stdout.split()
+  assert kept == str(not chosen and platform.libc_ver()[0] == "glibc")
+  # 80 MB in kB; where nothing is kept, nothing is left to give.
+  assert (int(less) > 70_000) == (kept == "True")
+
+
 def test_who_has_chosen_otherwise_is_left_alone():
   assert touched("kept", MALLOC_ARENA_MAX="2")[0] == "False"
   assert touched("kept", GLIBC_TUNABLES="glibc.malloc.perturb=0")[0] == "False"

@@ -6,7 +6,8 @@ cut into `L` lanes, `acc[a, s, l] = f(acc, values[a, j L + l])` unrolled over
 ms, as a plain reduction 25 ms; the least element above a bound 1.5 against
 24). No function here holds more than `[a, s, L]` beside its arguments.
 
-In all of them an element that doesn't take part is NaN: no comparison holds.
+In all of them an element that doesn't take part is NaN, for which no comparison
+holds, or of the keys of `ordered` the last.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ import platform
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 # In bytes. Older versions of glibc take no threshold beyond 32 MiB.
 LARGEST, USUAL = 1 << 30, 1 << 25
+_kept = False
 
 
 def keep_freed() -> bool:
@@ -37,9 +38,20 @@ def keep_freed() -> bool:
   )
   if chosen or platform.libc_ver()[0] != "glibc":
     return False
+  global _kept
   mallopt = ctypes.CDLL(None).mallopt
   mallopt(M_ARENA_MAX, 1)
   mallopt(M_TRIM_THRESHOLD, LARGEST)
-  return bool(
+  _kept = bool(
     mallopt(M_MMAP_THRESHOLD, LARGEST) or mallopt(M_MMAP_THRESHOLD, USUAL)
   )
+  return _kept
+
+
+def give_back() -> None:
+  """Gives back to the system what is free, where it was kept.
+
+  For now and then: after an evaluation, whose buffers no step needs.
+  """
+  if _kept:
+    ctypes.CDLL(None).malloc_trim(0)

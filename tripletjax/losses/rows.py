@@ -1,8 +1,9 @@
 """A loss over blocks of anchor rows, with the gradient in the same pass.
 
 Rows are independent, so that a batch is evaluated some rows at a time; value
-and gradient of a block are computed together, added up, and nothing of the
-size `[A, R]` is kept. A loss is written once, for one block.
+and gradient of a block are computed together and added up (`blocks.py`), and of
+a large batch nothing of the size `[A, R]` is kept. A loss is written once, for
+one block.
 
 Chosen by a prototype on two cores, all triplets, times the pairwise distances:
 one block is best at 256 (1.0; in blocks of 64 rows 1.8), blocks of 256 rows at

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from tripletjax import checkpoint, writers
+from tripletjax import checkpoint, heap, writers
 from tripletjax.errors import DivergedError
 from tripletjax.training import health, processes, progress
 from tripletjax.training.feeding import Feed, memory_drift
@@ -62,6 +62,8 @@ def evaluate(
     return now
   with watch.time("evaluation"):
     numbers = progress.evaluate(run, now.state)
+    # No step needs what an evaluation has left free.
+    heap.give_back()
   taken = {"seconds/evaluation": watch.lap()["evaluation"]}
   write(now.step, {f"eval/{name}": x for name, x in numbers.items()} | taken)
   return now._replace(best=progress.better(run, now.best, now.step, numbers))
