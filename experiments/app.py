@@ -19,6 +19,7 @@ from ml_collections import config_flags
 
 from experiments.config_files import CONFIGS, did_you_mean, mistake
 
+Main = Callable[[Sequence[str]], None]
 _DEFAULTS: dict[str, str] = {}
 # What Python says of a flag's value, and what that means.
 _SAID = (
@@ -49,12 +50,7 @@ def define_config(default: str) -> flags.FlagHolder:
   )
 
 
-def run(
-  main: Callable[[Sequence[str]], None],
-  *,
-  takes: str = "",
-  keeps_freed: bool = True,
-) -> None:
+def run(main: Main, *, takes: str = "", keeps_freed: bool = True) -> None:
   """Parses the flags and runs a command.
 
   Args:

@@ -8,7 +8,8 @@ from jax.test_util import check_grads
 
 import tripletjax
 from tests import reference
-from tripletjax.distances import own_distances, resolve_distance
+from tripletjax.distances import resolve_distance
+from tripletjax.losses.own import own_distances
 
 NAMES = list(tripletjax.DISTANCES)
 

@@ -16,7 +16,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from tripletjax.distances import at_least_float32, is_linear
+from tripletjax.distances import at_least_float32
+from tripletjax.losses.own import is_linear
 from tripletjax.losses.sides import Side
 from tripletjax.types import DistanceFn
 

@@ -21,10 +21,10 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from tripletjax.distances import own_distances
 from tripletjax.folds import WIDTH
 from tripletjax.losses.blocks import Blocks, are_own, by_distances, in_blocks
 from tripletjax.losses.gradients import with_gradients
+from tripletjax.losses.own import own_distances
 from tripletjax.losses.sides import Side, Sides
 from tripletjax.masks import PairMasks, pair_masks
 from tripletjax.miners.slots import Candidates, candidates_by_label
