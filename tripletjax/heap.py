@@ -3,7 +3,7 @@
 XLA asks for a step's buffers by `malloc` and frees them after it. glibc gives
 large ones back to the system at once, and the next step gets new pages, each of
 which is cleared and mapped in when it's first touched: with the default
-training of `glyphs` 15,000 page faults a step, and 1.3 times its time
+training of `glyphs` 12,000 page faults a step, and 1.3 times its time
 (`python -m experiments.benchmark --suite=heap`). On an accelerator the buffers
 are others, and nothing changes.
 """

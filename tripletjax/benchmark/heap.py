@@ -41,9 +41,7 @@ COLUMNS = (
 CASES: Mapping[str, Mapping[str, Any] | str] = {
   "glyphs": {},
   "glyphs_1800": {"batch.identities": 45, "batch.images": 40},
-  "all_1024": "1024",
   "all_1800": "1800",
-  "all_4096": "4096",
 }
 
 

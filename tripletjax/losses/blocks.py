@@ -58,10 +58,23 @@ class Blocks:
     rows = rows[jnp.concatenate([self._order, padding])]
     return rows.reshape(*self._shape, *rows.shape[1:])
 
-  def back(self, blocks: Any) -> Any:
-    """What `cut` did, undone, for each array of a tree."""
+  def back(self, blocks: Any, *, filled: int = 0) -> Any:
+    """What `cut` did, undone, for each array of a tree.
+
+    Args:
+      blocks: arrays `[blocks, block, ...]`.
+      filled: how many rows of 0 more.
+    """
     places = jnp.argsort(self._order)
-    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[places], blocks)
+    if not filled:
+      return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[places], blocks)
+    places = jnp.pad(places, (0, filled), constant_values=self.real.size)
+    return jax.tree.map(
+      lambda x: (
+        x.reshape(-1, *x.shape[2:]).at[places].get(mode="fill", fill_value=0)
+      ),
+      blocks,
+    )
 
   def of(self, labels: tuple, real: jax.Array) -> tuple[Side, Any]:
     """Labels of one block, and where to look; `real` is its row."""
@@ -125,9 +138,9 @@ def by_distances(
   (loss, by_parameters), stacked = lax.scan(
     step, start, (blocks.cut(anchors), blocks.labels, blocks.real)
   )
-  by_distance, results = blocks.back(stacked)
   size = len(references)
-  whole = jnp.pad(by_distance, ((0, size - len(anchors)), (0, 0)))
+  by_distance, results = stacked
+  whole = blocks.back(by_distance, filled=size - len(anchors))
   some = next(n for n in range(min(BLOCK, size), 0, -1) if size % n == 0)
 
   def of_first(x: jax.Array) -> jax.Array:
@@ -144,7 +157,7 @@ def by_distances(
 
   _, by_rows = lax.scan(one, None, jnp.arange(0, size, some))
   by_anchors = by_rows.reshape(references.shape)[: len(anchors)]
-  return loss, (by_anchors, by_parameters), results
+  return loss, (by_anchors, by_parameters), blocks.back(results)
 
 
 def are_own(
