@@ -27,10 +27,18 @@ print(kept, faults() - before)
 """
 
 
+# Whatever is chosen where the tests run isn't what they are about.
+ENVIRONMENT = {
+  name: value
+  for name, value in os.environ.items()
+  if not name.startswith("MALLOC_") and name != "GLIBC_TUNABLES"
+}
+
+
 def touched(way, **environment):
   done = subprocess.run(
     [sys.executable, "-c", TOUCH, way],
-    env={**os.environ, **environment},
+    env={**ENVIRONMENT, **environment},
     capture_output=True,
     text=True,
     check=True,
@@ -76,7 +84,7 @@ print(kept, before - resident())
 def test_what_was_kept_is_given_back(chosen):
   done = subprocess.run(
     [sys.executable, "-c", GIVE],
-    env={**os.environ, **chosen},
+    env={**ENVIRONMENT, **chosen},
     capture_output=True,
     text=True,
     check=True,
@@ -120,7 +128,8 @@ def test_a_tiny_loss_from_end_to_end(monkeypatch):
   said = []
   results = suite.measure_heap(None, only=["tiny"], repeats=2, say=said.append)
   (row,) = cells(suite.heap_report(results))
-  assert float(row[1]) > 0 < float(row[2])
+  assert float(row[1]) > 0
+  assert float(row[2]) > 0
   assert len(said) == 4
   assert said[0].startswith("tiny: kept: ")
 

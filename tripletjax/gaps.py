@@ -2,8 +2,7 @@
 
 A negative is compared with every positive of its anchor. What is compared is
 the gap as it is rounded; the same answers come from one distance for each
-positive, and each comparison is one subtraction cheaper: counting all triplets
-takes 0.73 of the time (prototype, 232 x 1,824 distances, 40 positives).
+positive, and each comparison is one subtraction cheaper.
 """
 
 from __future__ import annotations
@@ -93,7 +92,7 @@ def gap_test(
     return kept(first), kept(width.astype(keys.dtype))
 
   # Of integers both ends are one comparison: what lies before the first wraps
-  # to more than any width. Measured .8 of two comparisons of numbers.
+  # to more than any width.
   keys = ordered(distances)
   return GapTest(keys, ends, lambda key, first, width: key - first < width)
 

@@ -7,25 +7,22 @@ after the others. The gradient is that by the weights.
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from tripletjax.benchmark.about import about, begin, check_only
 from tripletjax.benchmark.caching_cases import CASES, SHARED, Case, Way
 from tripletjax.benchmark.evaluation import SayFn
 from tripletjax.benchmark.peers import BYTES
 from tripletjax.benchmark.tables import at_most, table
-from tripletjax.errors import UserError
 
 WORKER = ("-m", "tripletjax.benchmark.caching_worker")
 SECONDS = 1800
@@ -56,27 +53,14 @@ def measure_caching(
   Raises:
     UserError: there is no case of that name.
   """
-  for name in only:
-    if name not in CASES:
-      raise UserError(
-        f"--only: expected some of {', '.join(CASES)}; got {name!r}"
-      )
-  start, load = time.perf_counter(), os.getloadavg()[0]
+  check_only(only, CASES)
+  began = begin()
   results = [
     measure_case(config, CASES[name], repeats=repeats, say=say)
     for name in only or CASES
   ]
   return {
-    "suite": "caching",
-    "repeats": repeats,
-    "machine": {
-      "cores": os.cpu_count(),
-      "backend": jax.default_backend(),
-      "jax": jax.__version__,
-      # What was at work before: all ratios suffer from neighbours.
-      "load": load,
-    },
-    "seconds": time.perf_counter() - start,
+    **about("caching", began, repeats=repeats),
     "results": results,
   }
 

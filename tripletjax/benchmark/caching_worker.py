@@ -68,6 +68,25 @@ def step_arguments(
   )
 
 
+def training_step(
+  config: ConfigDict, devices: parallel.Devices, *, donate: tuple[int, ...] = ()
+) -> Any:
+  """A training's step on devices, as `step_arguments` gives its arguments."""
+  objective.check_config(config)
+  return parallel.data_parallel(
+    make_train_step(
+      objective.make_loss(config, next_after=0, margin_steps=1),
+      objective.make_augment(config),
+      axis_name=parallel.AXIS,
+      chunk=config.batch.chunk,
+    ),
+    devices,
+    replicated=(2, 3),
+    donate=donate,
+    backend=config.parallel.backend,
+  )
+
+
 def gradient(state: TrainState) -> list[np.ndarray]:
   """The gradient of the first step: the momentum that SGD has after it."""
   leaves = jax.tree.leaves(parallel.first(state.opt_state))
@@ -77,19 +96,8 @@ def gradient(state: TrainState) -> list[np.ndarray]:
 def measure_step(asked: dict[str, Any], file: Path) -> dict[str, Any]:
   """Compiles a step, runs it, and saves its gradient."""
   config = ConfigDict(asked["config"])
-  objective.check_config(config)
   devices = parallel.local_devices()[: asked["devices"]]
-  step: Any = parallel.data_parallel(
-    make_train_step(
-      objective.make_loss(config, next_after=0, margin_steps=1),
-      objective.make_augment(config),
-      axis_name=parallel.AXIS,
-      chunk=config.batch.chunk,
-    ),
-    devices,
-    replicated=(2, 3),
-    backend=config.parallel.backend,
-  )
+  step = training_step(config, devices)
   arguments = step_arguments(config, tuple(asked["image_shape"]), devices)
   compiled = step.lower(*arguments).compile()
   temporary = int(compiled.memory_analysis().temp_size_in_bytes)

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from tripletjax.benchmark.about import check_only
 from tripletjax.benchmark.data import DIMENSION, SIZES, Size
 from tripletjax.distances import pairwise_distance
-from tripletjax.errors import UserError
 from tripletjax.losses import LOSSES, mined_triplet_loss
 from tripletjax.miners import MINERS
 
@@ -85,11 +85,7 @@ def make_cases(
     UserError: there is no loss of that name.
   """
   known = known_losses()
-  for name in only:
-    if name not in known:
-      raise UserError(
-        f"--only: expected some of {', '.join(known)}; got {name!r}"
-      )
+  check_only(only, known)
   named = list(LIMITS) + [n for n in known if everything and n not in LIMITS]
   return [Case(name, known[name]) for name in only or named if name in known]
 

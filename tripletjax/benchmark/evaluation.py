@@ -6,18 +6,14 @@ their own, ours before and after theirs. Memory is the peak that the calls add.
 
 from __future__ import annotations
 
-import os
 import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
-
+from tripletjax.benchmark.about import about, begin, check_only
 from tripletjax.benchmark.data import Size
 from tripletjax.benchmark.peers import Peer, measure_peer
 from tripletjax.benchmark.tables import at_least, at_most, table
-from tripletjax.errors import UserError
 
 SayFn = Callable[[str], None]
 WORKER = ("-m", "tripletjax.benchmark.evaluation_worker")
@@ -84,28 +80,15 @@ def measure_evaluation(
   Raises:
     UserError: there is no case of that name.
   """
-  for name in only:
-    if name not in CASES:
-      raise UserError(
-        f"--only: expected some of {', '.join(CASES)}; got {name!r}"
-      )
-  start, load = time.perf_counter(), os.getloadavg()[0]
+  check_only(only, CASES)
+  began = begin()
   results = [
     _measure(name, size, repeats=repeats, peers=peers, say=say)
     for size in sizes
     for name in only or CASES
   ]
   return {
-    "suite": "evaluation",
-    "repeats": repeats,
-    "machine": {
-      "cores": os.cpu_count(),
-      "backend": jax.default_backend(),
-      "jax": jax.__version__,
-      # What was at work before: all ratios suffer from neighbours.
-      "load": load,
-    },
-    "seconds": time.perf_counter() - start,
+    **about("evaluation", began, repeats=repeats),
     "results": results,
   }
 

@@ -11,17 +11,15 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 from ml_collections import ConfigDict
 
+from tripletjax.benchmark.about import about, begin, check_only
 from tripletjax.benchmark.evaluation import SayFn
 from tripletjax.benchmark.tables import table
-from tripletjax.errors import UserError
 
 WORKER = ("-m", "tripletjax.benchmark.heap_worker")
 SECONDS = 900
@@ -59,12 +57,8 @@ def measure_heap(
   Raises:
     UserError: there is no case of that name.
   """
-  for name in only:
-    if name not in CASES:
-      raise UserError(
-        f"--only: expected some of {', '.join(CASES)}; got {name!r}"
-      )
-  start, load = time.perf_counter(), os.getloadavg()[0]
+  check_only(only, CASES)
+  began = begin()
   results = []
   for name in only or CASES:
     asked = {**request(config, CASES[name]), "repeats": repeats}
@@ -75,15 +69,7 @@ def measure_heap(
       say(f"{name}: {way}: {1e3 * seconds:.1f} ms")
     results.append({"name": name, "runs": runs})
   return {
-    "suite": "heap",
-    "repeats": repeats,
-    "machine": {
-      "cores": os.cpu_count(),
-      "backend": jax.default_backend(),
-      "jax": jax.__version__,
-      "load": load,
-    },
-    "seconds": time.perf_counter() - start,
+    **about("heap", began, repeats=repeats),
     "results": results,
   }
 

@@ -19,7 +19,7 @@ import jax
 from ml_collections import ConfigDict
 
 import tripletjax
-from tripletjax.benchmark.caching_worker import step_arguments
+from tripletjax.benchmark.caching_worker import step_arguments, training_step
 from tripletjax.benchmark.data import (
   balanced_labels,
   make_embeddings,
@@ -28,8 +28,7 @@ from tripletjax.benchmark.data import (
 from tripletjax.benchmark.timing import adaptive
 from tripletjax.benchmark.worker import peak_bytes
 from tripletjax.heap import keep_freed
-from tripletjax.training import objective, parallel
-from tripletjax.training.step import make_train_step
+from tripletjax.training import parallel
 
 # Seconds after which no further sample begins, and steps before the first.
 BUDGET, WARMUP = 20.0, 5
@@ -38,20 +37,8 @@ BUDGET, WARMUP = 20.0, 5
 def training(asked: dict[str, Any]) -> Callable[[], object]:
   """Steps of a training, one after another, on random images."""
   config = ConfigDict(asked["config"])
-  objective.check_config(config)
   devices = parallel.local_devices()[:1]
-  train_step: Any = parallel.data_parallel(
-    make_train_step(
-      objective.make_loss(config, next_after=0, margin_steps=1),
-      objective.make_augment(config),
-      axis_name=parallel.AXIS,
-      chunk=config.batch.chunk,
-    ),
-    devices,
-    replicated=(2, 3),
-    donate=(0,),
-    backend=config.parallel.backend,
-  )
+  train_step = training_step(config, devices, donate=(0,))
   shape = tuple(asked["image_shape"])
   state, *others = step_arguments(config, shape, devices)
 

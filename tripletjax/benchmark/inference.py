@@ -6,7 +6,6 @@ search each run in a process of their own, ours before and after theirs.
 
 from __future__ import annotations
 
-import os
 import statistics
 import tempfile
 import time
@@ -14,16 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 from ml_collections import ConfigDict
 
+from tripletjax.benchmark.about import about, begin, check_only
 from tripletjax.benchmark.data import Size
 from tripletjax.benchmark.inference_steps import NETWORKS, Call, embedding_calls
 from tripletjax.benchmark.peers import Peer, measure_peer
 from tripletjax.benchmark.tables import at_least, table
 from tripletjax.benchmark.timing import interleaved
-from tripletjax.data.caching import num_cores
-from tripletjax.errors import UserError
 
 SayFn = Callable[[str], None]
 WORKER = ("-m", "tripletjax.benchmark.inference_worker")
@@ -64,34 +61,21 @@ def measure_inference(
     UserError: there is no such name.
   """
   known = (*NETWORKS, SEARCH)
-  for name in only:
-    if name not in known:
-      raise UserError(
-        f"--only: expected some of {', '.join(known)}, got {name!r}"
-      )
+  check_only(only, known)
   chosen = only or known
-  start, load = time.perf_counter(), os.getloadavg()[0]
+  began = begin()
   networks = {}
   for name in (name for name in NETWORKS if name in chosen):
     say(f"{name}: embedding")
     with tempfile.TemporaryDirectory() as folder:
-      calls, about = embedding_calls(config, NETWORKS[name], Path(folder))
-      networks[name] = about | _measure_calls(calls, repeats)
+      calls, network = embedding_calls(config, NETWORKS[name], Path(folder))
+      networks[name] = network | _measure_calls(calls, repeats)
   searches = [
     _measure_search(size, repeats=repeats, peers=peers, say=say)
     for size in (sizes if SEARCH in chosen else ())
   ]
   return {
-    "suite": "inference",
-    "repeats": repeats,
-    "machine": {
-      "cores": num_cores(),
-      "backend": jax.default_backend(),
-      "jax": jax.__version__,
-      # What was at work before: all ratios suffer from neighbours.
-      "load": load,
-    },
-    "seconds": time.perf_counter() - start,
+    **about("inference", began, repeats=repeats),
     "networks": networks,
     "searches": searches,
   }

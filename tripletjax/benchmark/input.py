@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 from ml_collections import ConfigDict
 
+from tripletjax.benchmark.about import about, begin, check_only
 from tripletjax.benchmark.input_files import (
   KINDS,
   Kind,
@@ -29,7 +29,6 @@ from tripletjax.data.caching import cache, num_cores
 from tripletjax.data.pipeline import batches
 from tripletjax.data.sampling import pk_sampler
 from tripletjax.data.sources import Source
-from tripletjax.errors import UserError
 
 # Steps may take so many times those on one repeated batch, and our loader has
 # to be so many times as fast as the other.
@@ -69,13 +68,9 @@ def measure_input(
     UserError: there is no such name.
   """
   known = (*KINDS, INDEX)
-  for name in only:
-    if name not in known:
-      raise UserError(
-        f"--only: expected some of {', '.join(known)}, got {name!r}"
-      )
+  check_only(only, known)
   chosen = only or known
-  start, load = time.perf_counter(), os.getloadavg()[0]
+  began = begin()
   kinds = {}
   for name in (name for name in KINDS if name in chosen):
     with tempfile.TemporaryDirectory() as folder:
@@ -92,15 +87,7 @@ def measure_input(
     say(f"index of {identities:,} identities x {each} images")
     indices.append(measure_index(identities, each))
   return {
-    "suite": "input",
-    "repeats": repeats,
-    "machine": {
-      "cores": num_cores(),
-      "backend": jax.default_backend(),
-      "jax": jax.__version__,
-      "load": load,
-    },
-    "seconds": time.perf_counter() - start,
+    **about("input", began, repeats=repeats),
     "kinds": kinds,
     "indices": indices,
   }

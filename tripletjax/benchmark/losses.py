@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from tripletjax.benchmark.about import about, begin
 from tripletjax.benchmark.cases import (
   FLOOR,
   LONG_TAILED,
@@ -57,7 +57,7 @@ def measure_losses(
     say: gets a line for each thing that is done.
     other_python: an interpreter for the peers that this one lacks.
   """
-  start, load = time.perf_counter(), os.getloadavg()[0]
+  began = begin()
   for name in absent_cases():
     say(f"{name}: neither in MINERS nor in LOSSES")
   results = [
@@ -72,16 +72,7 @@ def measure_losses(
     for size in sizes
   ]
   return {
-    "suite": "losses",
-    "repeats": repeats,
-    "machine": {
-      "cores": os.cpu_count(),
-      "backend": jax.default_backend(),
-      "jax": jax.__version__,
-      # What was at work before: all ratios suffer from neighbours.
-      "load": load,
-    },
-    "seconds": time.perf_counter() - start,
+    **about("losses", began, repeats=repeats),
     "sizes": results,
   }
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from tripletjax.benchmark import race
+from tripletjax.benchmark.about import check_only
 from tripletjax.benchmark.data import Size
 from tripletjax.benchmark.race_cells import Cell
 from tripletjax.benchmark.tables import table
@@ -126,11 +127,7 @@ def reproduce(
     UserError: there is no check of that name.
   """
   known = [*(check.name for check in CHECKS), RACE]
-  for name in only:
-    if name not in known:
-      raise UserError(
-        f"--only: expected some of {', '.join(known)}; got {name!r}"
-      )
+  check_only(only, known)
   found: Numbers = {}
   for check in CHECKS:
     if only and check.name not in only:

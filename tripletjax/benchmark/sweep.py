@@ -7,18 +7,16 @@ where a margin is a constant of the program.
 
 from __future__ import annotations
 
-import os
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from tripletjax.benchmark.about import about, begin, check_only
 from tripletjax.benchmark.evaluation import SayFn
 from tripletjax.benchmark.sweep_steps import (
   first_steps,
@@ -116,12 +114,8 @@ def measure_sweep(
   Raises:
     UserError: there is no case of that name.
   """
-  for name in only:
-    if name not in CASES:
-      raise UserError(
-        f"--only: expected some of {', '.join(CASES)}; got {name!r}"
-      )
-  start, load = time.perf_counter(), os.getloadavg()[0]
+  check_only(only, CASES)
+  began = begin()
   results = []
   with tempfile.TemporaryDirectory() as folder:
     for name in only or CASES:
@@ -132,16 +126,12 @@ def measure_sweep(
       cells = measure_cells(runs, members, repeats=repeats, say=say)
       results.append({"title": CASES[name].title, "cells": cells})
   return {
-    "suite": "sweep",
-    "repeats": repeats,
-    "machine": {
-      "cores": os.cpu_count(),
-      "devices": parallel.describe_devices(parallel.all_devices()),
-      "jax": jax.__version__,
-      # What was at work before: all ratios suffer from neighbours.
-      "load": load,
-    },
-    "seconds": time.perf_counter() - start,
+    **about(
+      "sweep",
+      began,
+      repeats=repeats,
+      devices=parallel.describe_devices(parallel.all_devices()),
+    ),
     "results": results,
   }
 

@@ -28,6 +28,7 @@ def own_distances(
 
   Of a distance of `DISTANCES` the gradient takes one product instead of two.
   """
+  # All of them are symmetric; `tests/test_distances.py` holds it.
   if _named(distance_fn) not in DISTANCES.values():
     return distance_fn(x, x)
   return _of_both_sides(distance_fn(x, lax.stop_gradient(x)))
