@@ -6,9 +6,9 @@ python -m experiments.drill --config=configs/digits.py:smoke --only=kills
 python -m experiments.drill --soak=60
 
 A table, and exit code 1 if anything differs. All drills took 20 minutes on two
-busy cores. --soak trains for so many minutes instead, with turns beside a second
-training (1.4 times the minutes in all), and draws the time of a step and the
-resident memory.
+busy cores. --soak trains for so many minutes instead, with turns beside a
+second training (1.4 times the minutes in all), and draws the time of a step and
+the resident memory.
 """
 
 from __future__ import annotations
