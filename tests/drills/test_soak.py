@@ -106,17 +106,22 @@ def test_a_soak_without_samples_does_not_pass():
   assert len(found["problems"]) == 2
 
 
-# Writes laps of one step each, and says which it was when it's asked to stop.
+# Writes laps of two steps each; the first after a pause says how long that was.
 LAPS = """
 import json, signal, sys, time
 from pathlib import Path
 from typing import NamedTuple
 file = (Path(sys.argv[1]) / "metrics.jsonl").open("w")
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
-row = {"loss": 0.0, "seconds/step": 0.25, "seconds/input": 0.25}
-for step in range(1, 10**6):
-  print(json.dumps({"step": step, **row}), file=file, flush=True)
+last = time.monotonic()
+for lap in range(1, 10**6):
   time.sleep(0.02)
+  now = time.monotonic()
+  took = now - last if now - last > 0.2 else 0.1 + 0.001 * (lap % 2)
+  last = now
+  for step in (2 * lap - 1, 2 * lap):
+    row = {"loss": 0.0, "seconds/step": took, "seconds/input": 0.25}
+    print(json.dumps({"step": step, **row}), file=file, flush=True)
 """
 
 
@@ -139,15 +144,18 @@ def test_trainings_take_turns(tmp_path):
       training.watch(0.2)
       training.pause()
     assert len(one.samples.memory) >= 1
-    rows = watching.in_turns([one, two], rounds=2, seconds=0.8)
-    assert rows == [[0.5, 0.5]] * 2
+    time.sleep(0.3)
+    # The lap that the pause was in doesn't count: it takes longer.
+    rows = watching.in_turns([one, two], laps=4, seconds=0.0, rounds=2)
+    np.testing.assert_allclose(rows, [[0.3505, 0.3505]] * 2)
+    assert len(watching.in_turns([one], laps=2, seconds=0.5, rounds=1)) > 2
     # One that stands still writes nothing: only what was under way.
     written = len(one.samples.lap_step)
     time.sleep(0.3)
     one.start_over()
     assert one.samples.lap_step == []
     one.watch(1.0)
-    assert 1 <= one.samples.lap_step[0] <= written + 2
+    assert 1 <= one.samples.lap_step[0] <= 2 * written + 6
     one.pause()
     assert (one.end(), two.end()) == (75, 75)
 
@@ -166,18 +174,19 @@ def test_laps_are_read_as_they_are_written(tmp_path):
   path = tmp_path / "metrics.jsonl"
   row = {"loss": 1.0, "seconds/step": 0.2, "seconds/input": 0.1}
   first = "".join(json.dumps({"step": s, **row}) + "\n" for s in (1, 2))
+  row["seconds/step"] = 0.4
   path.write_text(first + json.dumps({"step": 3, **row})[:9])
   samples = watching.no_samples()
   with path.open() as file:
     watching.read_laps(file, 1.0, samples)
-    assert samples.lap_step == [1, 2]
+    assert samples.lap_step == [2]
     with path.open("a") as more:
       more.write(json.dumps({"step": 3, **row})[9:] + "\n")
       more.write('{"step": 3, "eval/map@r": 0.5, "seconds/evaluation": 1}\n')
       more.write('{"step": 3, "seconds/checkpoint": 1}\n')
     watching.read_laps(file, 2.0, samples)
-  assert samples.lap_step == [1, 2, 3]
-  np.testing.assert_allclose(samples.lap_time, [0.3] * 3)
+  assert samples.lap_step == [2, 3]
+  np.testing.assert_allclose(samples.lap_time, [0.3, 0.5])
   assert (samples.evaluations, samples.checkpoints) == ([2.0], [2.0])
 
 

@@ -23,9 +23,9 @@ LIMIT = 0.02
 # first, after warm-up and at the end: what the machine does then, it does to
 # both. They warm up for this share of the time, one after the other.
 WARM = 0.05
-# Seconds of a turn, and the share of the time that the turns take, twice.
-TURN, TURNS = 10.0, 0.15
-FEWEST = 3
+# Laps of a turn, the share of the time that the turns take, twice, and the
+# fewest rounds of them.
+LAPS, TURNS, FEWEST = 4, 0.15, 3
 
 
 class Change(NamedTuple):
@@ -138,18 +138,22 @@ def soak(
 
     say("warm-up, of the training and of its witness")
     one, witness = warm("run", "soak.log"), warm("witness", "witness.log")
-    rounds = max(round(TURNS * seconds / (2 * TURN)), FEWEST)
-    say(f"{rounds} rounds of {TURN:.0f} s each, in turns")
-    after = in_turns([one, witness], rounds=rounds, seconds=TURN)
+
+    def turns() -> list[list[float]]:
+      say(f"{TURNS * minutes:.1f} minutes in turns")
+      return in_turns(
+        [one, witness], laps=LAPS, seconds=TURNS * seconds, rounds=FEWEST
+      )
+
+    after = turns()
     one.start_over()
     one.watch(seconds, say)
     one.pause()
     samples = copy.deepcopy(one.samples)
-    say(f"{rounds} rounds of {TURN:.0f} s each, in turns")
-    end = in_turns([one, witness], rounds=rounds, seconds=TURN)
+    end = turns()
     codes = [one.end(), witness.end()]
-  turns = {"after": after, "end": end}
-  return results(samples, minutes=minutes, codes=codes, turns=turns)
+  both = {"after": after, "end": end}
+  return results(samples, minutes=minutes, codes=codes, turns=both)
 
 
 def results(
@@ -236,7 +240,7 @@ def describe(found: dict[str, Any]) -> str:
     f"{found['minutes']:g} minutes, {found['steps']:,} steps, "
     f"{found['evaluations']} evaluations, {found['checkpoints']} checkpoints; "
     f"medians of {AFTER[0]:.0%} to {AFTER[1]:.0%} and of {END[0]:.0%} to "
-    f"{END[1]:.0%} of the time; {len(found['turns']['end'])} rounds of "
-    f"turns:\n\n{lines}\n\n"
+    f"{END[1]:.0%} of the time; {len(found['turns']['after'])} and "
+    f"{len(found['turns']['end'])} rounds of turns:\n\n{lines}\n\n"
     + ("; ".join(found["problems"]) or f"within {LIMIT:.0%}")
   )

@@ -18,7 +18,8 @@ from tripletjax.drills.lab import last_line
 from tripletjax.drills.running import Child, Job, started
 from tripletjax.errors import UserError
 
-INTERVAL = 1.0  # seconds
+# Seconds: between looks, in a turn, and of a turn at most.
+INTERVAL, GLANCE, LONGEST = 1.0, 0.02, 30.0
 
 
 class Samples(NamedTuple):
@@ -27,7 +28,8 @@ class Samples(NamedTuple):
   Attributes:
     seconds: of the soak, when memory was looked at.
     memory: resident, in bytes, of the training with its children.
-    lap_seconds: of the soak, when a lap of steps was written.
+    lap_seconds: of the soak, when a lap of steps was written; a lap is what
+      `log.every` says.
     lap_step: the last step of the lap.
     lap_time: seconds of a step and its input, a mean over the lap.
     evaluations: how many were written.
@@ -100,20 +102,24 @@ class Watched:
     self._began = time.monotonic()
     self._child.process.send_signal(signal.SIGCONT)
 
-  def turn(self, seconds: float) -> list[float]:
-    """Lets one that stands still go on for so long.
+  def turn(self, laps: int) -> list[float]:
+    """Lets one that stands still go on for so many laps, if they're short.
 
     Returns:
       Seconds of a step of the laps that began and ended in this turn.
     """
     self._look()
-    before = len(self.samples.lap_time)
-    self._child.process.send_signal(signal.SIGCONT)
-    time.sleep(seconds)
-    self.pause()
-    self._look()
     # The first lap had begun before.
-    return self.samples.lap_time[before + 1 :]
+    first = len(self.samples.lap_time) + 1
+    until = time.monotonic() + LONGEST
+    self._child.process.send_signal(signal.SIGCONT)
+    while time.monotonic() < until:
+      time.sleep(GLANCE)
+      self._look()
+      if len(self.samples.lap_time) >= first + laps:
+        break
+    self.pause()
+    return self.samples.lap_time[first : first + laps]
 
   def end(self) -> int:
     """Asks it to stop; its exit code."""
@@ -160,28 +166,31 @@ def watched(job: Job, workdir: Path, log: Path) -> Iterator[Watched]:
 
 
 def in_turns(
-  trainings: Sequence[Watched], *, rounds: int, seconds: float
+  trainings: Sequence[Watched], *, laps: int, seconds: float, rounds: int
 ) -> list[list[float]]:
   """Steps of trainings that stand still but for one, in turns.
 
-  What the machine does meanwhile, it does to all of them.
+  What the machine does meanwhile, it does to all of them: the shorter the
+  turns, the more alike.
 
   Args:
     trainings: that stand still.
-    rounds: how often each has its turn; every second round goes back.
-    seconds: of a turn.
+    laps: of a turn; every second round of turns goes back.
+    seconds: in which another round is begun.
+    rounds: at least.
 
   Returns:
     Of each round and training the median time of a step, in seconds; NaN where
     no lap began and ended in a turn.
   """
-  medians = []
-  for turn in range(rounds):
+  medians: list[list[float]] = []
+  until = time.monotonic() + seconds
+  while len(medians) < rounds or time.monotonic() < until:
     order = list(range(len(trainings)))
     row = [math.nan] * len(order)
-    for which in order if turn % 2 == 0 else reversed(order):
-      laps = trainings[which].turn(seconds)
-      row[which] = float(np.median(laps)) if laps else math.nan
+    for which in order if len(medians) % 2 == 0 else reversed(order):
+      times = trainings[which].turn(laps)
+      row[which] = float(np.median(times)) if times else math.nan
     medians.append(row)
   return medians
 
@@ -197,7 +206,11 @@ def resident(pid: int) -> float:
 
 
 def read_laps(lines: IO[str], now: float, samples: Samples) -> None:
-  """Reads what was written since the last time; a torn line waits."""
+  """Reads what was written since the last time; a torn line waits.
+
+  Each step has a line, with its lap's clocks: those with the same time are one
+  lap.
+  """
   while True:
     place = lines.tell()
     line = lines.readline()
@@ -206,10 +219,13 @@ def read_laps(lines: IO[str], now: float, samples: Samples) -> None:
       return
     row = json.loads(line)
     if "loss" in row:
-      if not samples.lap_time or row["step"] > samples.lap_step[-1]:
+      seconds = row["seconds/step"] + row["seconds/input"]
+      if samples.lap_time and seconds == samples.lap_time[-1]:
+        samples.lap_step[-1] = row["step"]
+      else:
         samples.lap_seconds.append(now)
         samples.lap_step.append(row["step"])
-        samples.lap_time.append(row["seconds/step"] + row["seconds/input"])
+        samples.lap_time.append(seconds)
     elif any(name.startswith("eval/") for name in row):
       samples.evaluations.append(now)
     elif "seconds/checkpoint" in row:
