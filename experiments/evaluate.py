@@ -58,8 +58,9 @@ CLUSTERS = flags.DEFINE_float(
   "cluster_threshold", None, "Agglomerative up to this distance, not k-means."
 )
 BESIDE = flags.DEFINE_multi_string(
-  "beside", [], "Another run, its embeddings beside this one's; may come again."
+  "beside", [], "Another run, its embeddings beside these; may come again."
 )
+BY_GROUP = flags.DEFINE_bool("by_group", False, "Each group by itself too.")
 BASELINES = flags.DEFINE_bool("baselines", True, "Measure them beside it.")
 PICTURES = flags.DEFINE_bool("pictures", True, "Draw the pictures.")
 
@@ -73,18 +74,17 @@ def main(argv: Sequence[str]) -> None:
     name: tuple(_number(name, kind, text) for text in flag.value)
     for name, (kind, flag) in LISTS.items()
   } | {name: flag.value for name, flag in COUNTS.items()}
-  protocols |= {"cluster_threshold": CLUSTERS.value, "beside": BESIDE.value}
+  others = (BESIDE, BASELINES, BY_GROUP, CLUSTERS)
+  protocols |= {flag.name: flag.value for flag in others}
   texts: dict[str, Any] = {name: flag.value for name, flag in TEXTS.items()}
   texts["output"] = Path(texts["output"] or f"{WORKDIR.value}/evaluation")
   # Imported here, so that --help and a wrong flag answer at once.
   from tripletjax.report.evaluation import draw_evaluation
-  from tripletjax.report.scores import scores_table
+  from tripletjax.report.scores import groups_table, scores_table
   from tripletjax.training.evaluate_run import evaluate_run
 
-  summary = evaluate_run(
-    WORKDIR.value, baselines=BASELINES.value, say=print, **texts, **protocols
-  )
-  print(f"\n{scores_table(summary)}\n")
+  summary = evaluate_run(WORKDIR.value, say=print, **texts, **protocols)
+  print(f"\n{scores_table(summary)}\n{groups_table(summary)}")
   pictures = draw_evaluation(texts["output"]) if PICTURES.value else []
   print(texts["output"] / "summary.json", *pictures, sep="\n")
 

@@ -283,6 +283,21 @@ def lfw_like(folder, identities=6, images=4, folds=3):
   return len(labels), path, listed
 
 
+def test_each_script_is_measured_by_itself(trained, tmp_path):
+  summary = evaluate_run(
+    trained[0],
+    data_dir=trained[1],
+    output=tmp_path,
+    by_group=True,
+    resamples=0,
+    **FEW,
+  )
+  groups = json.loads((tmp_path / "summary.json").read_text())["by_group"]
+  assert len(groups) >= 2
+  assert sum(row["images"] for row in groups.values()) == summary["images"]
+  assert all(0 <= row["trained"]["recall@1"] <= 1 for row in groups.values())
+
+
 def test_lfws_protocol_equals_a_loop(trained, tmp_path):
   faces, path, listed = lfw_like(tmp_path)
   summary = evaluate_run(

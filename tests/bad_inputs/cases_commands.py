@@ -285,6 +285,9 @@ FIELDS = [
    "data.train_split: no split 'x'; choose from train, test"),
   ("frame", "data.frame=mass", "none such",
    'data.frame: expected one of "", moments, got \'mass\''),
+  ("beside", "data.beside=stroke", "no such set",
+   "data.beside: 'stroke' isn't prepared in ...; did you mean 'strokes'?; "
+   "prepare it by"),
   ("unseen", "data.unseen=label", "none such",
    'data.unseen: expected one of "", identity, group, got \'label\''),
   ("one-shot", "evaluation.episodes=-1", "fewer than none",

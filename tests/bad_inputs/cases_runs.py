@@ -38,6 +38,8 @@ FLAGS = [
    "--cluster_threshold: expected a distance from 0, got nan"),
   ("threshold-low", GOOD + "--cluster_threshold=-1", "no distance",
    "--cluster_threshold: expected a distance from 0, got -1"),
+  ("by-group", GOOD + "--by_group --gallery_images=1", "no groups of queries",
+   "--by_group: expected no --gallery, --gallery_images or --pairs beside it"),
   ("episodes", GOOD + "--one_shot_episodes=1000000000", "hours",
    "--one_shot_episodes: expected at most 1,000,000"),
   ("ways", GOOD + "--one_shot_ways=0", "no identity",

@@ -258,7 +258,9 @@ def test_a_killed_preparation_leaves_nothing_that_looks_finished(
   assert not list((tmp_path / "data").glob("[!.]*"))
   with pytest.raises(UserError) as error:  # ... nor does the reading side
     prepare("mine", data_dir=tmp_path / "data")
-  assert "where digits, glyphs can be used; prepare it by" in str(error.value)
+  assert "where digits, glyphs, strokes can be used; prepare it by" in str(
+    error.value
+  )
   told = Told()
   folder = run(images, tmp_path / "data", told)
   done = 5 if moment == "8" else 12

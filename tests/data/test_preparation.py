@@ -93,8 +93,8 @@ def test_unknown_variant_lists_the_known(name):
   with pytest.raises(UserError) as error:
     preparation.prepare(name, data_dir="unused")
   assert str(error.value) == (
-    f"data.name: unknown {name!r}; choose one of glyphs, digits, glyphs/full, "
-    "glyphs/tiny"
+    f"data.name: unknown {name!r}; choose one of glyphs, digits, strokes, "
+    "glyphs/full, glyphs/tiny, strokes/full, strokes/tiny"
   )
 
 
@@ -115,8 +115,8 @@ def test_unprepared_set_says_the_command(tmp_path, name, middle, command):
     preparation.prepare(name, data_dir=tmp_path)
   assert str(error.value) == (
     f"data.name: {name!r} isn't prepared in {tmp_path}, where digits, glyphs, "
-    f"mine can be used{middle}; prepare it by python -m experiments.prepare "
-    f"{command} --data_dir={tmp_path}"
+    f"mine, strokes can be used{middle}; prepare it by python -m "
+    f"experiments.prepare {command} --data_dir={tmp_path}"
   )
 
 

@@ -187,3 +187,52 @@ def test_what_is_left_out_in_words(two):
   fields.data.eval_split = "one"
   with pytest.raises(UserError, match="each group of one is in one too"):
     open_parts(fields, two)
+
+
+def test_another_set_is_trained_on_beside(two, tmp_path):
+  write_set(
+    tmp_path, "more", {"some": [example(number) for number in (0, 1, 9)]}
+  )
+  (tmp_path / "mine").symlink_to(two / "mine")
+  fields = config(train_split="one", eval_split="other", unseen="group")
+  alone = open_parts(fields, tmp_path)
+  fields.data.update({"beside": "more", "beside_split": "some"})
+  train, evaluated = open_parts(fields, tmp_path)
+  assert numbers(train) == [*numbers(alone[0]), 0, 1, 9]
+  assert train.label_names[-2:] == ("more:A/c0", "more:B/c1")
+  assert train.group_names == ("A", "B", "C", "more:A", "more:B")
+  assert numbers(evaluated) == numbers(alone[1])
+  assert numbers(open_part(fields, tmp_path, "train")) == numbers(train)
+  assert describe_part(fields, "train") == "one, and some of more"
+  # What is held out isn't trained on; the other set is, whole.
+  fields.data.update(
+    {"split_by": "group", "split_names": ("B", "C"), "eval_split": ""}
+  )
+  train, evaluated = open_parts(fields, tmp_path)
+  assert numbers(train) == [0, 1, 2, 3, 4, 5, 0, 1, 9]
+  assert train.group_names == ("A", "more:A", "more:B")
+  assert numbers(open_part(fields, tmp_path, "train")) == numbers(train)
+  assert evaluated.group_names == ("B", "C")
+  assert describe_part(fields, "train") == (
+    "kept from one (group: by name, seed 0), and some of more"
+  )
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"beside": "mroe"}, r"data\.beside: 'mroe' isn't prepared in"),
+    ({"beside": "digits/x"}, r"data\.beside: unknown 'digits/x'; choose"),
+    (
+      {"beside": "mine", "beside_split": "all!"},
+      r"data\.beside_split: no split 'all!'; choose from one, other",
+    ),
+    (
+      {"beside": "digits", "channels": 1},
+      r"data\.beside: images of digits are 8x8x1, those beside them 6x6x1",
+    ),
+  ],
+)
+def test_mistakes_of_what_is_beside(two, changes, message):
+  with pytest.raises(UserError, match=message):
+    open_parts(config(eval_split="other", train_split="one", **changes), two)

@@ -25,6 +25,7 @@ from tensorflow_datasets.core import read_only_builder
 from tripletjax.data.catalog import CATALOG
 from tripletjax.data.digits import Digits
 from tripletjax.data.glyphs import Glyphs
+from tripletjax.data.strokes import Strokes
 from tripletjax.errors import UserError
 
 # Where features.json names a class; the last is of old versions of TFDS.
@@ -33,11 +34,12 @@ _CLASS_KEYS = ("pythonClassName", "python_class_name", "type")
 BUILDERS: dict[str, type[tfds.core.GeneratorBasedBuilder]] = {
   "glyphs": Glyphs,
   "digits": Digits,
+  "strokes": Strokes,
 }
 
 
 def prepare(
-  name: str, *, data_dir: str | os.PathLike[str]
+  name: str, *, data_dir: str | os.PathLike[str], field: str = "data.name"
 ) -> tfds.core.DatasetBuilder:
   """The builder of a data set that is prepared, or that can be drawn here.
 
@@ -45,13 +47,18 @@ def prepare(
   temporary folder and renames it. What a killed run left behind is removed, and
   processes that start together wait for the first one.
 
+  Args:
+    name: of the set.
+    data_dir: folder of the prepared data sets.
+    field: what a message about the name calls it.
+
   Raises:
     UserError: the name is unknown, the set isn't prepared, or the folder is not
       writable.
   """
   if _base(name) not in BUILDERS:
-    return _open_prepared(name, Path(data_dir).expanduser())
-  builder_class, config = _resolve(name)
+    return _open_prepared(name, Path(data_dir).expanduser(), field)
+  builder_class, config = _resolve(name, field)
   root = Path(data_dir).expanduser()
 
   def open_builder() -> tfds.core.DatasetBuilder:
@@ -82,7 +89,7 @@ def prepare(
 
 
 def _resolve(
-  name: str,
+  name: str, field: str
 ) -> tuple[type[tfds.core.GeneratorBasedBuilder], dict[str, str]]:
   base, slash, config = name.partition("/")
   choices = [
@@ -92,7 +99,7 @@ def _resolve(
   ]
   if base not in BUILDERS or (slash and name not in choices):
     known = ", ".join([*BUILDERS, *choices])
-    raise UserError(f"data.name: unknown {name!r}; choose one of {known}")
+    raise UserError(f"{field}: unknown {name!r}; choose one of {known}")
   return BUILDERS[base], {"config": config} if slash else {}
 
 
@@ -100,7 +107,9 @@ def _base(name: str) -> str:
   return name.partition("/")[0].partition(":")[0]
 
 
-def _open_prepared(name: str, root: Path) -> tfds.core.DatasetBuilder:
+def _open_prepared(
+  name: str, root: Path, field: str
+) -> tfds.core.DatasetBuilder:
   """A set that `experiments.prepare` or TFDS has written."""
   _check_classes(root / (_base(name) or "-"))
   try:
@@ -110,7 +119,7 @@ def _open_prepared(name: str, root: Path) -> tfds.core.DatasetBuilder:
     there = _descriptions(root / name.replace(":", "/"))
     if re.match(r"\w", name) and any(there):
       raise UserError(_damaged(name, root)) from error
-    raise UserError(_not_prepared(name, root)) from error
+    raise UserError(_not_prepared(name, root, field)) from error
   except Exception as error:
     # Whatever its parsers of damaged files raise.
     raise UserError(_damaged(name, root)) from error
@@ -164,7 +173,7 @@ def _check_classes(folder: Path) -> None:
         )
 
 
-def _not_prepared(name: str, root: Path) -> str:
+def _not_prepared(name: str, root: Path, field: str) -> str:
   prepared = {path.parts[-3] for path in root.glob("*/*/dataset_info.json")} | {
     "/".join(path.parts[-4:-2]) for path in root.glob("*/*/*/dataset_info.json")
   }
@@ -178,7 +187,7 @@ def _not_prepared(name: str, root: Path) -> str:
   if _base(name) in CATALOG:
     source = f"--tfds={name}"
   return (
-    f"data.name: {name!r} isn't prepared in {root}, where {', '.join(names)} "
+    f"{field}: {name!r} isn't prepared in {root}, where {', '.join(names)} "
     f"can be used{hint}; prepare it by python -m experiments.prepare {source} "
     f"--data_dir={root}"
   )

@@ -79,6 +79,7 @@ def open_source(
   channels: int = 0,
   invert: bool = False,
   frame: str = "",
+  name_field: str = "data.name",
   split_field: str = "data.train_split",
 ) -> Source:
   """Opens one split of a data set; draws one of `BUILDERS` before, if needed.
@@ -97,6 +98,7 @@ def open_source(
     invert: whether white becomes black: what augmentations move in from outside
       is black, as the paper of a drawing should then be.
     frame: a name from `FRAMES`: where a drawing stands on its paper.
+    name_field: what a message about `name` calls it.
     split_field: what a message about `split` calls it.
 
   Returns:
@@ -106,7 +108,7 @@ def open_source(
     UserError: a name, split, key or size can't be right, the set isn't
       prepared, or it is damaged.
   """
-  builder = prepare(name, data_dir=data_dir)
+  builder = prepare(name, data_dir=data_dir, field=name_field)
   _check_split(builder, split, split_field)
   ready = settings(name)
   features = builder.info.features

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 SPACES = {
@@ -21,6 +21,7 @@ _COUNTS = (
   "clusters",
 )
 _BOUNDS = ("_low", "_high", "_stderr")
+_OF_GROUPS = ("recall@1", "map@r", "one_shot_error")
 
 
 def scores_table(summary: Mapping[str, Any]) -> str:
@@ -42,17 +43,59 @@ def scores_table(summary: Mapping[str, Any]) -> str:
     [name, *(format_score(summary[space], name) for space in spaces)]
     for name in names
   ]
+  said = ["", "[low, high]: 95 % interval; ±: standard error"]
+  for name, reason in summary.get("not_measurable", {}).items():
+    said.append(f"{name}: {reason}")
+  return "\n".join([_aligned(lines), *said])
+
+
+def groups_table(summary: Mapping[str, Any]) -> str:
+  """A row for each group, a column for each score of each representation.
+
+  Args:
+    summary: as in the evaluation's `summary.json`.
+
+  Returns:
+    Markdown between empty lines; "" where groups weren't measured.
+  """
+  groups = summary.get("by_group")
+  if not groups:
+    return ""
+  spaces = [name for name in SPACES if name in summary]
+  columns = [
+    (name, space)
+    for name in _OF_GROUPS
+    for space in spaces
+    if any(name in row[space] for row in groups.values())
+  ]
+  lines = [
+    [
+      "group",
+      "images",
+      "identities",
+      *(f"{name}, {SPACES[space]}" for name, space in columns),
+    ]
+  ]
+  lines += [
+    [
+      group,
+      f"{row['images']:,}",
+      f"{row['identities']:,}",
+      *(format_score(row[space], name) for name, space in columns),
+    ]
+    for group, row in groups.items()
+  ]
+  return f"\n{_aligned(lines)}\n"
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> str:
   widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-  rows = [
+  return "\n".join(
     "| "
     + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True))
     + " |"
     for line in [lines[0], ["-" * width for width in widths], *lines[1:]]
-  ]
-  said = ["", "[low, high]: 95 % interval; ±: standard error"]
-  for name, reason in summary.get("not_measurable", {}).items():
-    said.append(f"{name}: {reason}")
-  return "\n".join(rows + said)
+  )
 
 
 def format_score(scores: Mapping[str, Any], name: str) -> str:

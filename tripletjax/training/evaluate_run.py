@@ -13,6 +13,7 @@ from tripletjax import writers
 from tripletjax.data.sources import Source
 from tripletjax.errors import UserError
 from tripletjax.training import parallel
+from tripletjax.training.by_group import check_groups, measure_groups
 from tripletjax.training.committee import load_runs, side_by_side
 from tripletjax.training.evaluated_set import (
   EvaluatedSet,
@@ -59,6 +60,7 @@ def evaluate_run(
   beside: Sequence[str | Path] = (),
   output: str | Path | None = None,
   baselines: bool = True,
+  by_group: bool = False,
   devices: parallel.Devices | None = None,
   say: Say = lambda line: None,
   **protocols: Any,
@@ -87,6 +89,7 @@ def evaluate_run(
       (`committee.py`).
     output: folder for `summary.json` and arrays; `<workdir>/evaluation`.
     baselines: whether raw pixels and an untrained network are measured too.
+    by_group: whether each group (alphabet, country) is measured by itself too.
     devices: all local ones when None.
     say: is given lines for people.
     **protocols: fields of `Settings`, in place of its own and the run's.
@@ -94,7 +97,8 @@ def evaluate_run(
   Returns:
     What `summary.json` holds: `trained`, and `untrained` and `raw_pixels`
     unless left out, map to numbers by name; `not_measurable` maps a name to
-    the reason; `step`, `split`, `images`, `identities`.
+    the reason; `step`, `split`, `images`, `identities`; `by_group` as from
+    `measure_groups`.
 
   Raises:
     UserError: no run, no checkpoint, no such split; a set without a positive
@@ -134,6 +138,8 @@ def evaluate_run(
     )
   if evaluated.pairs is None:
     settings = check_set(evaluated.labelled, settings, evaluated.name)
+  if by_group:
+    check_groups(evaluated, settings)
   if data is not None:
     evaluated = evaluated._replace(name=f"{data} {evaluated.name}")
   identities = len(np.unique(evaluated.labelled.labels))
@@ -156,6 +162,8 @@ def evaluate_run(
     **scores,
     "not_measurable": explain(scores, evaluated.labelled, settings),
   }
+  if by_group:
+    summary["by_group"] = measure_groups(spaces, evaluated, settings)
   try:
     output.mkdir(parents=True, exist_ok=True)
     save_arrays(output, evaluated, spaces, scores, settings)

@@ -51,6 +51,8 @@ SAVED: dict[str, tuple[Any, int | None]] = {
       "image_size",
       "frame",
       "unseen",
+      "beside",
+      "beside_split",
       "split_by",
       "split_file",
       "cache",

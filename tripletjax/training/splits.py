@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
+from tripletjax.data.joining import join
 from tripletjax.data.sources import Source, open_source, take
 from tripletjax.data.splits import (
   Parts,
@@ -24,6 +25,8 @@ DEFAULTS = {
   "invert": False,
   "frame": "",
   "unseen": "",
+  "beside": "",
+  "beside_split": "train",
   "split_by": "",
   "split_fraction": 0.2,
   "split_seed": 0,
@@ -54,7 +57,8 @@ def open_parts(config: ConfigDict, data_dir: Path) -> tuple[Source, Source]:
     )
   whole = _open(config, data_dir, config.data.train_split, "data.train_split")
   parts = divide(config, whole)
-  return take(whole, parts.train), take(whole, parts.eval)
+  train = _with_beside(config, data_dir, take(whole, parts.train))
+  return train, take(whole, parts.eval)
 
 
 def open_part(
@@ -75,13 +79,27 @@ def open_part(
   """
   if part in PARTS and config.data.split_by:
     whole = _open(config, data_dir, config.data.train_split, "data.train_split")
-    return take(whole, getattr(divide(config, whole), part))
+    source = take(whole, getattr(divide(config, whole), part))
+    return _with_beside(config, data_dir, source) if part == "train" else source
   split = config.data[PARTS[part]] if part in PARTS else part
   named = f"data.{PARTS[part]}" if part in PARTS else "split"
   source = _open(config, data_dir, split, field or named)
-  if part == "train" or not config.data.unseen:
+  if part == "train":
+    return _with_beside(config, data_dir, source)
+  if not config.data.unseen:
     return source
   return _unseen(config, data_dir, source, split)
+
+
+def _with_beside(config: ConfigDict, data_dir: Path, source: Source) -> Source:
+  """What is trained on, with the set that is to stand beside it."""
+  data = config.data
+  if not data.beside:
+    return source
+  other = _open(
+    config, data_dir, data.beside_split, "data.beside_split", beside=True
+  )
+  return join(source, other, name=data.beside)
 
 
 def _unseen(
@@ -196,15 +214,24 @@ def _check_undivided(config: ConfigDict) -> None:
 def describe_part(config: ConfigDict, part: str) -> str:
   """A part in words: its split expression, or how it was divided."""
   data = config.data
-  without = ""
+  if part == "train" and data.beside:
+    return f"{_own_part(data, part)}, and {data.beside_split} of {data.beside}"
   if data.unseen and part != "train":
-    without = f" without {_PLURAL[data.unseen]} of {data.train_split}"
+    kind = _PLURAL[data.unseen]
+    without = f" without {kind} of {data.train_split}"
+    if part not in PARTS or not data.split_by:
+      return _own_part(data, part) + without
+  return _own_part(data, part)
+
+
+def _own_part(data: ConfigDict, part: str) -> str:
+  """A part of the set `data.name`."""
   if part not in PARTS:
-    return part + without
+    return part
   if not data.split_by:
-    return data[PARTS[part]] + without
+    return data[PARTS[part]]
   kept = "kept from" if part == "train" else "held out of"
-  if _names(config):
+  if data.split_names or data.split_file:
     how = "by name"
   elif data.split_folds:
     how = f"fold {data.split_fold} of {data.split_folds}"
@@ -237,17 +264,26 @@ def _names(config: ConfigDict) -> list[str]:
   return names
 
 
-def _open(config: ConfigDict, data_dir: Path, split: str, field: str) -> Source:
+def _open(
+  config: ConfigDict,
+  data_dir: Path,
+  split: str,
+  field: str,
+  *,
+  beside: bool = False,
+) -> Source:
+  data = config.data
+  keys = ("image_key", "label_key", "group_key")
   return open_source(
-    config.data.name,
+    data.beside if beside else data.name,
+    name_field="data.beside" if beside else "data.name",
     data_dir=data_dir,
     split=split,
-    image_key=config.data.image_key,
-    label_key=config.data.label_key,
-    group_key=config.data.group_key,
-    image_size=config.data.image_size,
-    channels=config.data.channels,
-    invert=config.data.invert,
-    frame=config.data.frame,
+    # The other set's are the usual ones.
+    **({} if beside else {key: data[key] for key in keys}),
+    image_size=data.image_size,
+    channels=data.channels,
+    invert=data.invert,
+    frame=data.frame,
     split_field=field,
   )
