@@ -26,13 +26,17 @@ takes 5 to 8 minutes of one CPU core. More of it: docs/results.md.
 
 from ml_collections import ConfigDict
 
+VARIANTS = ("", "small1", "small2", "small1_strokes", "small2_strokes", "smoke")
+
 
 def get_config(variant: str = "") -> ConfigDict:
-  """The config; `:small2` trains on the other file, `:smoke` is for tests."""
-  if variant not in ("", "small1", "small2", "smoke"):
-    raise ValueError(
-      f'expected variant "", "small1", "small2" or "smoke", got "{variant}"'
-    )
+  """The config; `:small2` trains on the other file, `:smoke` is for tests.
+
+  `:small1_strokes` and `:small2_strokes` train on invented alphabets too.
+  """
+  if variant not in VARIANTS:
+    names = ", ".join(f'"{name}"' for name in VARIANTS)
+    raise ValueError(f'expected variant {names}, got "{variant}"')
   config = ConfigDict()
   config.seed = 0
 
@@ -190,7 +194,9 @@ def get_config(variant: str = "") -> ConfigDict:
   config.checkpoint.keep = 2  # the latest,
   config.checkpoint.best = ""  # and the best by a metric, such as "map@r"
 
-  if variant == "small2":
+  if variant.endswith("_strokes"):
+    config.data.beside = "strokes"
+  if variant.startswith("small2"):
     config.data.train_split, config.data.eval_split = "small2", "small1"
   if variant == "smoke":
     config.batch.identities = 4

@@ -8,16 +8,15 @@ from __future__ import annotations
 import io
 import re
 import sys
-import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
 from experiments.config_files import CONFIGS, did_you_mean, mistake
+from experiments.ending import end_unread, fail, out_of_memory
 
 Main = Callable[[Sequence[str]], None]
 _DEFAULTS: dict[str, str] = {}
@@ -71,10 +70,13 @@ def run(main: Main, *, takes: str = "", keeps_freed: bool = True) -> None:
     warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
       main(argv)
+      sys.stdout.flush()
     except UserError as error:
       fail(str(error))
+    except BrokenPipeError:
+      end_unread()
     except Exception as error:
-      if not _out_of_memory(error):
+      if not out_of_memory(error):
         raise  # a bug: with its trace, and exit code 1
       said = str(error).strip().partition("\n")[0]
       fail(f"out of memory: {said}; choose a smaller batch or size")
@@ -100,28 +102,6 @@ def _check_arguments(given: Sequence[str], names: Sequence[str]) -> None:
     fail(
       f"expected {' '.join(names)} beside the flags, got {len(given)} of them"
     )
-
-
-def fail(message: str) -> NoReturn:
-  """Ends the command with one line on stderr and exit code 2."""
-  message = " ".join(message.split())
-  if sys.exc_info()[0] and _debugging():
-    traceback.print_exc()
-  # As errors.printable does, without importing JAX for a misspelt flag.
-  shown = (c if c.isprintable() else ascii(c)[1:-1] for c in message)
-  print("error: " + "".join(shown), file=sys.stderr)
-  sys.exit(2)
-
-
-def _debugging() -> bool:
-  # Not the flag's value: flags that can't be parsed are mistakes too.
-  return any(re.fullmatch("--?debug(=true|=1)?", word) for word in sys.argv)
-
-
-def _out_of_memory(error: Exception) -> bool:
-  if isinstance(error, MemoryError):
-    return True
-  return "RESOURCE_EXHAUSTED" in str(error) and "Jax" in type(error).__name__
 
 
 def config_name() -> str:

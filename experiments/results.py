@@ -32,9 +32,7 @@ def main(argv: Sequence[str]) -> None:
   if not folder.is_dir():
     app.fail(f"--results: there is no folder {str(folder)!r}")
   figures = {}
-  names = sorted(folder.glob("omniglot_small?.json"))
-  if names:
-    trainings = [result_files.read_one_shot(path) for path in names]
+  if trainings := result_files.read_one_shots(folder):
     figures["results_one_shot"] = result_pictures.draw_one_shot(trainings)
   if (folder / ABLATION).exists():
     ablation = result_files.read_ablation(

@@ -34,6 +34,22 @@ def test_help_is_there_in_two_seconds(module):
   assert min(seconds) < 2
 
 
+def test_a_reader_that_leaves_ends_a_command_quietly():
+  # Half the pipe is closed before anything is printed.
+  reader, writer = os.pipe()
+  os.close(reader)
+  result = subprocess.run(
+    [sys.executable, "-m", "experiments.networks"],
+    stdout=writer,
+    stderr=subprocess.PIPE,
+    text=True,
+    cwd=ROOT,
+    timeout=300,
+  )
+  os.close(writer)
+  assert (result.returncode, result.stderr) == (141, "")
+
+
 MISTAKES = [
   (
     ["--config.loss.margn=1"],

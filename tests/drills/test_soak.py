@@ -32,7 +32,7 @@ def soaked(
     lap_seconds=list(600 * shares),
     lap_step=list(range(10, 6020, 10)),
     lap_time=[step(share) for share in shares],
-    evaluations=[300.0, 600.0],
+    evaluations=[15.0 * number for number in range(41)],
     checkpoints=[600.0],
   )
   return soak.results(samples, minutes=10, codes=codes, turns=turns)
@@ -46,11 +46,12 @@ def test_a_soak_that_stays_the_same_passes():
   )
   assert found["problems"] == []
   assert found["memory"] == {"after": 1e8, "end": 1e8, "share": 0.0}
-  assert (found["evaluations"], found["checkpoints"]) == (2, 1)
+  assert (found["evaluations"], found["checkpoints"]) == (41, 1)
   assert found["steps"] == 6000
   told = soak.describe(found)
   # Of the witness: logarithms of the ratios 0.223 and 0.182, so a standard
   # error of 0.0289 at 2 degrees of freedom, where t is 4.303.
+  assert "| most memory between evaluations (MB) | 100.0 | 100.0 |" in told
   assert "| resident memory (MB) | 100.0 | 100.0 | +0.00% |" in told
   assert "| 58.0, 47.5 | 58.0, 47.5 | +0.00% ± 12.42% |" in told
 
@@ -64,13 +65,40 @@ def test_a_leak_and_a_slower_step_are_found():
     turns={**EVEN, "end": [[0.055, 0.04], [0.0726, 0.055]]},
   )
   expected = (1 + 0.0925) / (1 + 0.0175) - 1
-  np.testing.assert_allclose(found["memory"]["share"], expected, rtol=1e-6)
+  np.testing.assert_allclose(
+    found["median_memory"]["share"], expected, rtol=1e-6
+  )
+  # The last sample before each evaluation is the highest, a second before it.
+  peak = [1 + 0.1 * (share - 1 / 600) for share in (0.925, 0.175)]
+  np.testing.assert_allclose(
+    found["memory"]["share"], peak[0] / peak[1] - 1, rtol=1e-6
+  )
   np.testing.assert_allclose(found["step"]["share"], expected, rtol=1e-6)
   assert found["problems"] == [
     "memory changed by +7.4%, expected at most 2%",
     "time of a step changed by +10.0%, expected at most 2%",
     "exit code 1, expected 75",
   ]
+
+
+def test_memory_that_comes_back_later_after_an_evaluation_is_no_change():
+  # At the end it's low for most of the time between two evaluations.
+  found = soaked(
+    memory=lambda share: 1e8 if (600 * share) % 15 > 15 * share - 1 else 7e7
+  )
+  assert found["median_memory"]["share"] == pytest.approx(-0.3)
+  assert found["memory"] == {"after": 1e8, "end": 1e8, "share": 0.0}
+  assert found["problems"] == []
+
+
+def test_peaks_are_of_what_lies_between_two_evaluations():
+  samples = watching.no_samples()._replace(
+    seconds=[0.0, 1.0, 2.0, 3.0, 4.0, 5.0],
+    memory=[9.0, 1.0, 2.0, 5.0, 4.0, 8.0],
+    evaluations=[1.0, 3.0, 3.5, 5.0],
+  )
+  # Nothing was looked at from 3 to 3.5 but at its beginning.
+  assert soak.peaks(samples) == ([3.0, 3.5, 5.0], [2.0, 5.0, 4.0])
 
 
 def test_a_machine_that_is_slower_is_told_from_a_training():

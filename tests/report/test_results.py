@@ -97,6 +97,17 @@ def test_errors_of_one_shot_tasks(tmp_path, committee):
   assert values == [0.5, 0.375, 0.125, 0.25][: 3 + committee]
 
 
+def test_what_was_trained_on_beside_is_named(tmp_path):
+  path = write_one_shot(tmp_path, committee=True)
+  stored = json.loads(path.read_text())
+  stored["config"]["data"]["beside"] = "strokes"
+  (tmp_path / "omniglot_small9_strokes.json").write_text(json.dumps(stored))
+  found = result_files.read_one_shots(tmp_path)
+  assert [each.name for each in found] == ["small9", "small9 and strokes"]
+  assert [bool(each.committee) for each in found] == [True, False]
+  assert result_files.read_one_shots(tmp_path / "none") == []
+
+
 def training(cell, side, recalls):
   points = [
     {"seconds": 2.0 * n, "recall@1": value} for n, value in enumerate(recalls)

@@ -91,6 +91,26 @@ def test_the_test_is_of_alphabets_that_only_the_other_file_has(data_dir, name):
   assert said == "small1 without groups of small2"
 
 
+@pytest.mark.parametrize("name", ["omniglot_small", "omniglot"])
+def test_invented_alphabets_are_trained_on_beside(data_dir, name):
+  for variant in ("small1", "small2"):
+    alone = config(name, variant)
+    fields = config(name, f"{variant}_strokes")
+    assert fields.data.beside == "strokes"
+    fields.data.beside = "strokes/tiny"
+    (own, asked), (train, evaluated) = (
+      open_parts(each, data_dir) for each in (alone, fields)
+    )
+    # 4 alphabets of 8 letters by 4 hands.
+    assert len(train) == len(own) + 4 * 8 * 4
+    assert train.group_names[: len(own.group_names)] == own.group_names
+    assert train.group_names[-1] == "strokes/tiny:invented003"
+    assert evaluated.group_names == asked.group_names
+    assert train[len(own)].shape == own[0].shape
+    # Bright ink, framed, on black, as the others.
+    assert np.mean(train[len(own)]) < 128
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["omniglot_small", "omniglot"])
 def test_a_run_measures_one_shot_errors(data_dir, tmp_path, name):

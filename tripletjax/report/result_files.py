@@ -58,6 +58,18 @@ def read_json(path: Path) -> Any:
     raise UserError(f"expected JSON in {path}: {error}") from error
 
 
+def read_one_shots(folder: Path) -> list[OneShot]:
+  """Those of all `omniglot_small*.json` of a folder, by name."""
+  paths = sorted(
+    folder.glob("omniglot_small*.json"), key=lambda path: path.stem
+  )
+  return [
+    read_one_shot(path)
+    for path in paths
+    if not path.stem.endswith("_committee")
+  ]
+
+
 def read_one_shot(path: Path) -> OneShot:
   """What `experiments.seeds` stored, and beside it the committee's errors.
 
@@ -83,9 +95,11 @@ def read_one_shot(path: Path) -> OneShot:
     raise UserError(
       f"expected numbers of seeds in {path}: {error!r}"
     ) from error
-  return OneShot(
-    str(stored["config"]["data"]["train_split"]), errors, committee
-  )
+  data = stored["config"]["data"]
+  name = str(data["train_split"])
+  if data.get("beside"):  # which older runs don't have
+    name += f" and {data['beside']}"
+  return OneShot(name, errors, committee)
 
 
 def read_ablation(

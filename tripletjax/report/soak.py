@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from tripletjax.report.canvas import DPI, save_figure
 
-_STEP, _MEMORY, _PART = "#2f6db3", "#1f8f7b", "0.93"
+_STEP, _MEMORY, _PEAK, _PART = "#2f6db3", "#1f8f7b", "#c8553d", "0.93"
 # So many points are a curve; of more, medians are drawn.
 _POINTS = 400
 
@@ -34,8 +34,11 @@ def draw_soak(found: Mapping[str, Any]) -> Figure:
   _curve(
     lower, found, "memory", samples["seconds"],
     np.asarray(samples["memory"], np.float64) / 1e6, _MEMORY,
-    "resident memory (MB)", 1e-6,
+    "resident memory (MB);\ndots: the most between evaluations", 1e-6,
   )  # fmt: skip
+  if "peaks" in found:
+    ends, most = (np.asarray(column, np.float64) for column in found["peaks"])
+    lower.plot(ends / 60, most / 1e6, ".", color=_PEAK, markersize=3)
   lower.set_xlabel("minutes of training")
   upper.set_title(
     f"{found['minutes']:g} minutes: {found['steps']:,} steps, "
