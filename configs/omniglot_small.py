@@ -21,7 +21,9 @@ say who drew what).
 
 Expected one-shot error, three seeds: .125 ± .005 by `:small1` (raw pixels .477,
 an untrained network .377), .160 ± .006 by `:small2` (.385, .321). A training
-takes 5 to 8 minutes of one CPU core. More of it: docs/results.md.
+takes 5 to 8 minutes of one CPU core. With invented alphabets beside
+the file (`:small1_strokes`, `:small2_strokes`; drawing them takes minutes,
+once) .144 and .158, one seed: no gain. More of it: docs/results.md.
 """
 
 from ml_collections import ConfigDict
