@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tripletjax.data.caching import hold
-from tripletjax.data.joining import join
+from tripletjax.data.joining import Chained, join
 from tripletjax.data.sources import Source, take
 from tripletjax.data.turns import with_quarter_turns
 from tripletjax.errors import UserError
@@ -51,6 +51,15 @@ def test_images_follow_and_identities_are_new():
   assert both.group_names == ("x", "y", "more:x", "more:y")
   assert list(both.paths) == ["p", "q", "r", "s", "t"]
   assert both.labels.dtype == both.groups.dtype == np.int32
+
+
+def test_some_of_each_in_any_order():
+  parts = [(Decoded(0), np.array([5, 3])), (Decoded(50), np.array([7, 7, 1]))]
+  images = Chained(parts)
+  assert numbers(images[index] for index in range(5)) == [5, 3, 57, 57, 51]
+  order = np.array([4, 0, 3, 0, 1])
+  assert numbers(images.__getitems__(order)) == [51, 5, 57, 5, 3]
+  assert list(images.__getitems__(order[:0])) == []
 
 
 def test_it_is_a_source_as_any_other():

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,25 +11,27 @@ from tripletjax.data.sources import Source, read_images
 from tripletjax.errors import UserError
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Chained:
-  """Images of one, followed by those of another."""
+class Chained:
+  """Images of several, some of each, under one index."""
 
-  one: Any
-  other: Any
-  count: int  # of the first
+  def __init__(self, parts: Sequence[tuple[Any, np.ndarray]]) -> None:
+    """Takes of each part its images and which ones, integer `[n]`."""
+    self._parts = [images for images, _ in parts]
+    self._part = np.repeat(
+      np.arange(len(parts)), [len(ids) for _, ids in parts]
+    )
+    self._id = np.concatenate([ids for _, ids in parts])
 
   def __getitem__(self, index: int) -> np.ndarray:
-    if index < self.count:
-      return self.one[index]
-    return self.other[index - self.count]
+    return self._parts[self._part[index]][int(self._id[index])]
 
   def __getitems__(self, indices: np.ndarray) -> Iterable[np.ndarray]:
-    indices = np.asarray(indices)
-    later = indices >= self.count
-    first = iter(read_images(self.one, indices[~later]))
-    second = iter(read_images(self.other, indices[later] - self.count))
-    return (next(second if is_later else first) for is_later in later)
+    part, ids = self._part[indices], self._id[indices]
+    images = [
+      iter(read_images(own, ids[part == number]))
+      for number, own in enumerate(self._parts)
+    ]
+    return (next(images[number]) for number in part)
 
 
 def join(source: Source, other: Source, *, name: str) -> Source:
@@ -75,7 +76,9 @@ def join(source: Source, other: Source, *, name: str) -> Source:
     its_paths = other.paths if len(other.paths) else [""] * len(other)
     paths = [*source.paths, *its_paths]
   return Source(
-    images=_Chained(source.images, other.images, len(source)),
+    images=Chained(
+      [(each.images, np.arange(len(each))) for each in (source, other)]
+    ),
     labels=np.concatenate(
       [source.labels, other.labels + np.int32(len(source.label_names))]
     ),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from tripletjax.data.caching import hold
 from tripletjax.data.cameras import read_cameras
+from tripletjax.data.joining import Chained
 from tripletjax.data.pairs import read_pairs
 from tripletjax.data.sources import Source
 from tripletjax.data.splits import gallery_and_query
@@ -47,18 +48,6 @@ class EvaluatedSet(NamedTuple):
   source: Source
   labelled: Labelled
   pairs: Listed | None = None
-
-
-class _Chained:
-  """Images of several sources, some of each, under one index."""
-
-  def __init__(self, parts: list[tuple[Any, np.ndarray]]):
-    self._parts = [images for images, _ in parts]
-    self._part = np.repeat(np.arange(len(parts)), [len(i) for _, i in parts])
-    self._index = np.concatenate([index for _, index in parts])
-
-  def __getitem__(self, index: int) -> np.ndarray:
-    return self._parts[self._part[index]][int(self._index[index])]
 
 
 def open_set(
@@ -138,7 +127,7 @@ def open_gallery(
   ids = None
   if len(paths) == len(labels):
     ids = np.unique(paths, return_inverse=True)[1].reshape(-1)
-  images = _Chained([(part.images, np.arange(len(part))) for part in parts])
+  images = Chained([(part.images, np.arange(len(part))) for part in parts])
   source = Source(
     images=images,
     labels=labels.astype(np.int32),
@@ -179,7 +168,7 @@ def open_pairs(
   named, ends = np.unique(np.stack([first, second]), return_inverse=True)
   first, second = ends.reshape(2, -1).astype(np.int32)
   source = Source(
-    images=_Chained([(whole.images, named)]),
+    images=Chained([(whole.images, named)]),
     labels=whole.labels[named],
     label_names=whole.label_names,
     image_shape=whole.image_shape,
