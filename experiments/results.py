@@ -1,4 +1,4 @@
-"""The pictures and the ablation's table of the results page, from its files.
+"""The pictures and the ablations' tables of the results page, from its files.
 
 python -m experiments.results
 python -m experiments.results --results=docs/results --images=docs/images
@@ -19,7 +19,11 @@ RESULTS = flags.DEFINE_string(
 IMAGES = flags.DEFINE_string(
   "images", "docs/images", "Folder that the pictures are written to."
 )
-ABLATION = "omniglot_ablation.csv"
+# File of an ablation -> the arm that others are compared with, its picture.
+ABLATIONS = {
+  "omniglot_ablation.csv": ("recipe", "results_ablation"),
+  "omniglot_views.csv": ("single view", "results_views"),
+}
 
 
 def main(argv: Sequence[str]) -> None:
@@ -34,26 +38,26 @@ def main(argv: Sequence[str]) -> None:
   figures = {}
   if trainings := result_files.read_one_shots(folder):
     figures["results_one_shot"] = result_pictures.draw_one_shot(trainings)
-  if (folder / ABLATION).exists():
+  for name, (baseline, picture) in ABLATIONS.items():
+    if not (folder / name).exists():
+      continue
     ablation = result_files.read_ablation(
-      folder / ABLATION,
+      folder / name,
       arm="recipe",
-      baseline="recipe",
+      baseline=baseline,
       replicate=("split_fold", "seed"),
     )
     measured, cells = ablation.cells
-    print(f"{measured} of {cells} cells have a number\n")
+    print(f"{name}: {measured} of {cells} cells have a number\n")
     print(result_files.ablation_table(ablation), "\n")
-    figures["results_ablation"] = result_pictures.draw_ablation(ablation)
+    figures[picture] = result_pictures.draw_ablation(ablation)
   if (folder / "race.json").exists():
     runs = result_files.read_race(folder / "race.json")
     if runs:
       figures["results_race"] = result_pictures.draw_race(runs)
   if not figures:
-    app.fail(
-      f"--results: expected omniglot_small1.json, {ABLATION} or race.json in "
-      f"{str(folder)!r}"
-    )
+    known = ", ".join(["omniglot_small1.json", *ABLATIONS])
+    app.fail(f"--results: expected {known} or race.json in {str(folder)!r}")
   for name, figure in figures.items():
     print(save_figure(figure, images / f"{name}.png"))
 

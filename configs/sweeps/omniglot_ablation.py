@@ -11,7 +11,7 @@ one before this sweep: margin 0.2 and warps twice as strong
     python -m experiments.report --workdir=RUN
 
 Views, which cost no training, are compared on finished runs
-(`experiments.evaluate --views`).
+(`experiments.evaluate --views`; docs/results.md).
 """
 
 BEFORE = {
