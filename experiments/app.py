@@ -16,7 +16,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from experiments.config_files import CONFIGS, did_you_mean, mistake
-from experiments.ending import end_unread, fail, out_of_memory
+from experiments.ending import end_unread, fail, is_unread, out_of_memory
 
 Main = Callable[[Sequence[str]], None]
 _DEFAULTS: dict[str, str] = {}
@@ -74,6 +74,8 @@ def run(main: Main, *, takes: str = "", keeps_freed: bool = True) -> None:
     except UserError as error:
       fail(str(error))
     except BrokenPipeError:
+      if not is_unread():
+        raise  # another pipe than that of what is printed
       end_unread()
     except Exception as error:
       if not out_of_memory(error):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import signal
 import sys
 import traceback
@@ -33,8 +34,15 @@ def out_of_memory(error: Exception) -> bool:
   return "RESOURCE_EXHAUSTED" in str(error) and "Jax" in type(error).__name__
 
 
+def is_unread() -> bool:
+  """Whether whoever read what is printed, such as `head`, has left."""
+  poll = select.poll()
+  poll.register(sys.stdout.fileno(), 0)
+  return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
 def end_unread() -> NoReturn:
-  """Ends a command whose output nobody reads any more, such as `head`.
+  """Ends a command whose output nobody reads any more.
 
   With the exit code that a shell gives it, and without a word.
   """

@@ -50,6 +50,26 @@ def test_a_reader_that_leaves_ends_a_command_quietly():
   assert (result.returncode, result.stderr) == (141, "")
 
 
+def test_another_broken_pipe_is_a_bug_with_its_trace():
+  program = (
+    "from experiments import app\n"
+    "def main(argv):\n"
+    "  print('begun')\n"
+    "  raise BrokenPipeError('of a child')\n"
+    "app.run(main)\n"
+  )
+  result = subprocess.run(
+    [sys.executable, "-c", program],
+    capture_output=True,
+    text=True,
+    cwd=ROOT,
+    timeout=300,
+  )
+  assert result.returncode == 1
+  assert result.stdout == "begun\n"
+  assert result.stderr.endswith("BrokenPipeError: of a child\n")
+
+
 MISTAKES = [
   (
     ["--config.loss.margn=1"],

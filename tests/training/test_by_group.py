@@ -50,7 +50,9 @@ def test_each_group_is_measured_as_if_it_were_alone():
   assert list(found) == ["four", "three", "one", "lone"]
   assert [found[g]["images"] for g in found] == [12, 9, 3, 2]
   assert [found[g]["identities"] for g in found] == [4, 3, 1, 2]
-  assert found["one"]["trained"] == found["lone"]["trained"] == {}
+  for group in ("one", "lone"):
+    assert found[group]["trained"] == found[group]["raw_pixels"] == {}
+    assert found[group]["not_measurable"]["all"].endswith("with two images")
   for number, group in enumerate(("four", "three")):
     own = whole.source.groups == number
     for name, space in spaces.items():
@@ -89,7 +91,26 @@ def test_the_table_of_groups():
     f"{groups['four']['trained']['one_shot_error']:.3f} ± "
   )
   assert rows[4] == ["one", "3", "1", "-"]
+  assert table[-1] == (
+    "lone, all: not measurable: a single identity, or none with two images"
+  )
   assert groups_table({"trained": {}}) == ""
+
+
+def test_a_group_that_is_too_small_says_why():
+  whole, points = a_set()
+  groups = measure_groups(
+    {"trained": Space(points, "cosine")}, whole, SETTINGS._replace(ways=4)
+  )
+  assert groups["four"]["not_measurable"] == {}
+  assert np.isnan(groups["three"]["trained"]["one_shot_error"])
+  assert groups["three"]["not_measurable"] == {
+    "one_shot_error": "not measurable with 3 identities of 2 images or more, "
+    "where 4 by the same cameras are asked for"
+  }
+  assert "\nthree, one_shot_error: not measurable with 3 identities" in (
+    groups_table({"trained": {}, "by_group": groups})
+  )
 
 
 @pytest.mark.parametrize(

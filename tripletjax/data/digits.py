@@ -7,11 +7,13 @@ counterpart of `glyphs`. It ships inside scikit-learn, so nothing is fetched.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
+
+from tripletjax.data.drawn import DrawnSet
 
 
 def split_by_image(
@@ -30,31 +32,15 @@ def split_by_image(
   return is_test
 
 
-class Digits(tfds.core.GeneratorBasedBuilder):
+class Digits(DrawnSet):
   """The TFDS builder; its splits are `train` and `test`."""
 
-  VERSION = tfds.core.Version("1.0.0")
-  RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First release."}
-  # Nothing is fetched: without this TFDS looks for a file of checksums, by way
-  # of a package that it doesn't install.
-  url_infos: ClassVar[dict[str, Any]] = {}
-
   def _info(self) -> tfds.core.DatasetInfo:
-    return tfds.core.DatasetInfo(
-      builder=self,
-      description=(
-        "The handwritten digits of scikit-learn (UCI optical recognition of "
-        "handwritten digits, test part), two thirds train and one third test."
-      ),
-      features=tfds.features.FeaturesDict(
-        {
-          "image": tfds.features.Image(
-            shape=(8, 8, 1), dtype=np.uint8, encoding_format="png"
-          ),
-          "label": tfds.features.Text(),
-        }
-      ),
-      supervised_keys=None,
+    return self.described(
+      "The handwritten digits of scikit-learn (UCI optical recognition of "
+      "handwritten digits, test part), two thirds train and one third test.",
+      side=8,
+      texts=("label",),
     )
 
   def _split_generators(self, dl_manager: Any) -> dict[str, Any]:

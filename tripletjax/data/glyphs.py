@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import matplotlib
-import numpy as np
 import tensorflow_datasets as tfds
 from fontTools.ttLib import TTFont
 from PIL import Image, ImageDraw, ImageFont
+
+from tripletjax.data.drawn import DrawnSet
 
 SCRIPTS = ("latin", "greek", "cyrillic", "armenian", "georgian", "lao")
 SIDE = 32
@@ -194,14 +195,9 @@ class GlyphsConfig(tfds.core.BuilderConfig):
   min_fonts: int = 8
 
 
-class Glyphs(tfds.core.GeneratorBasedBuilder):
+class Glyphs(DrawnSet):
   """The TFDS builder; its splits are the scripts."""
 
-  VERSION = tfds.core.Version("1.0.0")
-  RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First release."}
-  # Nothing is fetched: without this TFDS looks for a file of checksums, by way
-  # of a package that it doesn't install.
-  url_infos: ClassVar[dict[str, Any]] = {}
   BUILDER_CONFIGS: ClassVar[list[GlyphsConfig]] = [
     GlyphsConfig(name="full", description="All letters in 20 fonts."),
     GlyphsConfig(
@@ -214,24 +210,12 @@ class Glyphs(tfds.core.GeneratorBasedBuilder):
   ]
 
   def _info(self) -> tfds.core.DatasetInfo:
-    return tfds.core.DatasetInfo(
-      builder=self,
-      description=(
-        "Letters of the Latin, Greek, Cyrillic, Armenian, Georgian and Lao "
-        "scripts, drawn at one size and one baseline from the fonts inside "
-        "Matplotlib. Letters that look the same in a font are one class."
-      ),
-      features=tfds.features.FeaturesDict(
-        {
-          "image": tfds.features.Image(
-            shape=(SIDE, SIDE, 1), dtype=np.uint8, encoding_format="png"
-          ),
-          "label": tfds.features.Text(),
-          "font": tfds.features.Text(),
-          "script": tfds.features.Text(),
-        }
-      ),
-      supervised_keys=None,
+    return self.described(
+      "Letters of the Latin, Greek, Cyrillic, Armenian, Georgian and Lao "
+      "scripts, drawn at one size and one baseline from the fonts inside "
+      "Matplotlib. Letters that look the same in a font are one class.",
+      side=SIDE,
+      texts=("label", "font", "script"),
     )
 
   def _split_generators(self, dl_manager: Any) -> dict[str, Any]:

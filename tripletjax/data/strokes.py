@@ -16,6 +16,7 @@ import tensorflow_datasets as tfds
 from PIL import Image, ImageDraw
 from scipy.interpolate import make_interp_spline
 
+from tripletjax.data.drawn import DrawnSet
 from tripletjax.data.letters import Letter, invent_alphabet, smooth
 
 SIDE = 105  # as Omniglot's
@@ -98,14 +99,9 @@ class StrokesConfig(tfds.core.BuilderConfig):
   hands: int = HANDS
 
 
-class Strokes(tfds.core.GeneratorBasedBuilder):
+class Strokes(DrawnSet):
   """The TFDS builder; its splits have other alphabets."""
 
-  VERSION = tfds.core.Version("1.0.0")
-  RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First release."}
-  # Nothing is fetched: without this TFDS looks for a file of checksums, by way
-  # of a package that it doesn't install.
-  url_infos: ClassVar[dict[str, Any]] = {}
   BUILDER_CONFIGS: ClassVar[list[StrokesConfig]] = [
     StrokesConfig(name="full", description="65 alphabets by 20 hands each."),
     StrokesConfig(
@@ -119,23 +115,11 @@ class Strokes(tfds.core.GeneratorBasedBuilder):
   ]
 
   def _info(self) -> tfds.core.DatasetInfo:
-    return tfds.core.DatasetInfo(
-      builder=self,
-      description=(
-        "Letters of invented alphabets, composed of strokes by rules and drawn "
-        "with the variation of hands."
-      ),
-      features=tfds.features.FeaturesDict(
-        {
-          "image": tfds.features.Image(
-            shape=(SIDE, SIDE, 1), dtype=np.uint8, encoding_format="png"
-          ),
-          "label": tfds.features.Text(),
-          "group": tfds.features.Text(),
-          "path": tfds.features.Text(),
-        }
-      ),
-      supervised_keys=None,
+    return self.described(
+      "Letters of invented alphabets, composed of strokes by rules and drawn "
+      "with the variation of hands.",
+      side=SIDE,
+      texts=("label", "group", "path"),
     )
 
   def _split_generators(self, dl_manager: Any) -> dict[str, Any]:

@@ -85,7 +85,12 @@ def groups_table(summary: Mapping[str, Any]) -> str:
     ]
     for group, row in groups.items()
   ]
-  return f"\n{_aligned(lines)}\n"
+  said = [
+    f"{group}, {name}: {reason}"
+    for group, row in groups.items()
+    for name, reason in row["not_measurable"].items()
+  ]
+  return "\n".join(["", _aligned(lines), *(["", *said] if said else []), ""])
 
 
 def _aligned(lines: Sequence[Sequence[str]]) -> str:

@@ -10,7 +10,11 @@ import numpy as np
 from tripletjax.errors import UserError
 from tripletjax.training.evaluated_set import EvaluatedSet
 from tripletjax.training.evaluation_arrays import Space
-from tripletjax.training.evaluation_settings import Labelled, Scores, Settings
+from tripletjax.training.evaluation_settings import (
+  Labelled,
+  Settings,
+  explain,
+)
 from tripletjax.training.protocols import measure_set
 
 # What says something of one group; in the order of `METRICS`.
@@ -47,9 +51,9 @@ def measure_groups(
     settings: of the protocols.
 
   Returns:
-    Group -> its number of `images` and of `identities`, and by the name of each
-    space the scores; none where the group is a single identity, or no identity
-    has two images.
+    Group -> its number of `images` and of `identities`, by the name of each
+    space the scores, and `not_measurable`, name -> reason. There are no scores
+    where the group is a single identity, or no identity has two images.
   """
   settings = settings._replace(
     ks=(1,),
@@ -65,13 +69,17 @@ def measure_groups(
     if not len(counts):
       continue
     found[group] = {"images": len(ids), "identities": len(counts)}
-    for name, space in spaces.items():
-      scores: Scores = {}
-      if len(counts) > 1 and np.max(counts) > 1:
-        scores = measure_set(
-          space.embeddings[ids], own, space.distance, settings
-        )
-      found[group][name] = scores
+    if len(counts) < 2 or np.max(counts) < 2:
+      reason = "a single identity, or none with two images"
+      found[group] |= {name: {} for name in spaces}
+      found[group]["not_measurable"] = {"all": f"not measurable: {reason}"}
+      continue
+    scores = {
+      name: measure_set(space.embeddings[ids], own, space.distance, settings)
+      for name, space in spaces.items()
+    }
+    found[group] |= scores
+    found[group]["not_measurable"] = explain(scores, own, settings)
   return found
 
 
