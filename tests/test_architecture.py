@@ -38,7 +38,7 @@ ALLOWED = {
   },
   "dialects": {"types", "distances", "folds", "miners"},
   "metrics": {"types", "distances", "folds", "errors"},
-  "models": {"types", "distances"},
+  "models": {"types", "distances", "errors"},
   "safetensors_files": {"errors"},
   "torch_program": set(),
   "torch_tensors": {"safetensors_files", "torch_program"},

@@ -119,6 +119,21 @@ def test_the_soft_loss_of_a_collapse_is_at_what_a_gap_of_zero_costs():
 def test_effective_rank_by_hand(points, rank):
   x = jnp.asarray(points, jnp.float32)
   np.testing.assert_allclose(effective_rank(x.T @ x), rank, rtol=1e-3)
+  np.testing.assert_allclose(effective_rank(x @ x.T), rank, rtol=1e-3)
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize("dimension", [7, 8, 9, 40])
+def test_effective_rank_of_fewer_rows_than_dimensions(devices, dimension):
+  embeddings, labels = batches.random_batch(3, count=8, dimension=dimension)
+  found = jax.pmap(
+    lambda x, y: mined_triplet_loss(x, y, axis_name="d")[1]["effective_rank"],
+    axis_name="d",
+  )(embeddings.reshape(devices, -1, dimension), labels.reshape(devices, -1))
+  share = np.linalg.svd(np.asarray(embeddings, np.float64), compute_uv=False)
+  share /= share.sum()
+  wanted = np.exp(-(share * np.log(share)).sum())
+  np.testing.assert_allclose(found, wanted, rtol=1e-4)
 
 
 def test_statistics_that_are_not_used_cost_nothing():

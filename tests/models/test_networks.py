@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
+from tripletjax.errors import UserError
 from tripletjax.models import HEADS, MODELS, NORMS, PIXELS, POOLINGS
 from tripletjax.models.cost import network_cost
 from tripletjax.models.efficientnet import STAGES
@@ -16,6 +17,7 @@ from tripletjax.models.efficientnet import STAGES
 # Small enough to be compiled here; every kind of layer is still there.
 TINY = {
   "convnet": {"features": (4, 8)},
+  "convnet_fine": {"features": (4, 4, 8)},
   "convnet4": {"features": (4, 4, 4, 4)},
   "resnet18": {"features": (4, 4, 8, 8)},
   "resnet50": {"features": (4, 4, 4, 4)},
@@ -322,20 +324,46 @@ class Bare(MODELS["convnet4"]):
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_pooling_by_arithmetic(pooling):
   x = np.arange(1, 13, dtype="f4").reshape(1, 2, 3, 2)
-  net = Bare((), 3, normalize=False, pooling=pooling)
+  net = Bare((), 6, normalize=False, pooling=pooling)
   variables = net.init(jax.random.key(0), x, train=False)
   values = x[0].reshape(6, 2)
   expected = {
     "average": values.mean(0),
     "gem": (values**3).mean(0) ** (1 / 3),
     "flatten": values.reshape(-1),
+    "places": values,
   }[pooling]
-  head = variables["params"]["Dense_0"]
+  head = jax.tree.map(np.asarray, variables["params"]["Dense_0"])
+  if pooling == "places":  # a dimension at each of the six
+    assert head["kernel"].shape == (2, 1)
   np.testing.assert_allclose(
     net.apply(variables, x, train=False)[0],
-    expected @ head["kernel"] + head["bias"],
+    (expected @ head["kernel"] + head["bias"]).reshape(-1),
     rtol=1e-5,
   )
+
+
+def test_places_that_a_dimension_has_no_whole_part_for():
+  net = Bare((), 8, pooling="places")
+  with pytest.raises(UserError, match=r"model\.dimension: .* of 6, .* got 8"):
+    net.init(jax.random.key(0), np.zeros((1, 2, 3, 2), "f4"), train=False)
+
+
+@pytest.mark.parametrize(
+  ("name", "places"), [("convnet", 4), ("convnet_fine", 49)]
+)
+def test_a_fine_network_halves_twice(name, places):
+  def made(dimension):
+    net = MODELS[name]((4, 4, 4, 5), dimension, pooling="places")
+    return jax.eval_shape(
+      lambda key, x: net.init(key, x, train=False)["params"],
+      jax.random.key(0),
+      jax.ShapeDtypeStruct((1, 28, 28, 1), jnp.float32),
+    )
+
+  assert made(places * 3)["Dense_0"]["kernel"].shape == (5, 3)
+  with pytest.raises(UserError, match=f"multiple of {places},"):
+    made(places + 1)
 
 
 @pytest.mark.parametrize(
@@ -365,7 +393,7 @@ def test_pixels_by_arithmetic(name, channels, expected):
 
 def test_every_choice_is_tested():
   assert set(PIXELS) == {"unit", "symmetric", "imagenet", "lite", "facenet"}
-  assert set(POOLINGS) == {"average", "gem", "flatten"}
+  assert set(POOLINGS) == {"average", "gem", "flatten", "places"}
   assert set(HEADS) == {"linear", "mlp", "linear_norm"}
   assert set(NORMS) == {"batch", "group"}
 

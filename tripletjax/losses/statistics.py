@@ -176,17 +176,25 @@ def _of_the_space(
   x = lax.stop_gradient(anchors.embeddings)
   x = at_least_float32(x)
   norms = jnp.sum(jnp.sqrt(jnp.sum(x * x, axis=1)))
-  moments = jnp.matmul(x.T, x, precision=lax.Precision.HIGHEST)
+  rows = x.shape[0]
   if axis_name is not None:
-    norms, moments = lax.psum((norms, moments), axis_name)
+    norms, rows = lax.psum((norms, rows), axis_name)
+  # Both products have the same eigenvalues but zeros: the smaller one is taken.
+  if few := rows < x.shape[1]:
+    if axis_name is not None:
+      x = lax.all_gather(x, axis_name, tiled=True)
+    x = x.T
+  moments = jnp.matmul(x.T, x, precision=lax.Precision.HIGHEST)
+  if axis_name is not None and not few:
+    moments = lax.psum(moments, axis_name)
   return {
     "embedding_norm": safe_divide(norms, count),
     "effective_rank": effective_rank(moments),
   }
 
 
-def effective_rank(moments: Float[Array, "d d"]) -> Float[Array, ""]:
-  """Effective rank of embeddings `x` from their moments `xᵀ x`.
+def effective_rank(moments: Float[Array, "n n"]) -> Float[Array, ""]:
+  """Effective rank of embeddings `x` from their moments `xᵀ x`, or `x xᵀ`.
 
   The exponential of the entropy of the singular values, scaled to sum 1 (Roy
   and Vetterli, 2007): 1 where all embeddings lie on a line through the origin,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tripletjax.models.convnet import ConvNet, ConvNet4
+from tripletjax.models.convnet import ConvNet, ConvNet4, ConvNetFine
 from tripletjax.models.efficientnet import EfficientNetLite0
 from tripletjax.models.ends import HEADS, PIXELS, POOLINGS
 from tripletjax.models.inception import InceptionResNetV1
@@ -15,6 +15,7 @@ from tripletjax.models.vit import ViTS16
 
 MODELS: Mapping[str, type[EmbeddingNetwork]] = {
   "convnet": ConvNet,
+  "convnet_fine": ConvNetFine,
   "convnet4": ConvNet4,
   "resnet18": ResNet18,
   "resnet50": ResNet50,
@@ -32,6 +33,7 @@ __all__ = [
   "POOLINGS",
   "ConvNet",
   "ConvNet4",
+  "ConvNetFine",
   "EfficientNetLite0",
   "EmbeddingNetwork",
   "InceptionResNetV1",

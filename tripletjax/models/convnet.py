@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import jax
@@ -22,18 +23,22 @@ class ConvNet(EmbeddingNetwork):
   """
 
   POOLING: ClassVar[str] = "flatten"
+  # How many of the blocks have the stride, the first ones.
+  HALVINGS: ClassVar[float] = math.inf
 
   def trunk(
     self, x: jax.Array, widths: tuple[int, ...], shared: dict[str, Any]
   ) -> jax.Array:
     """`[B, H, W, C]` to `[B, H / 2^blocks, W / 2^blocks, widths[-1]]`."""
 
-    def block(module: nn.Module, x: jax.Array, features: int) -> jax.Array:
+    def block(
+      module: nn.Module, x: jax.Array, features: int, stride: int
+    ) -> jax.Array:
       del module
       x = nn.Conv(
         features,
         (3, 3),
-        strides=2,
+        strides=stride,
         use_bias=False,
         dtype=self.dtype,
         conv_general_dilated=convolution,
@@ -48,10 +53,19 @@ class ConvNet(EmbeddingNetwork):
       )
 
     if self.remat:
-      block = nn.remat(block, static_argnums=(2,))
-    for features in widths:
-      x = block(self, x, features)
+      block = nn.remat(block, static_argnums=(2, 3))
+    for number, features in enumerate(widths):
+      x = block(self, x, features, 2 if number < self.HALVINGS else 1)
     return x
+
+
+class ConvNetFine(ConvNet):
+  """As `ConvNet`, but only the first two blocks have a stride of 2.
+
+  So that there are more places: 7 x 7 of 28 x 28 pixels, however many blocks.
+  """
+
+  HALVINGS: ClassVar[float] = 2
 
 
 class ConvNet4(EmbeddingNetwork):

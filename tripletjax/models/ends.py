@@ -79,6 +79,15 @@ def flat_pooling(x: Float[Array, "b h w c"]) -> Float[Array, "b d"]:
   return x.reshape(x.shape[0], -1)
 
 
+def place_pooling(x: Float[Array, "b h w c"]) -> Float[Array, "b p c"]:
+  """No pooling, and a head at each place by itself, `p = h * w`.
+
+  The embedding is what the head gives at all places, side by side: what is
+  alike has to be so place by place.
+  """
+  return x.reshape(x.shape[0], -1, x.shape[-1])
+
+
 class GeM(nn.Module):
   """The generalised mean over the pixels, with a power that is learned."""
 
@@ -94,19 +103,20 @@ POOLINGS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
   "average": average_pooling,
   "gem": gem_pooling,
   "flatten": flat_pooling,
+  "places": place_pooling,
 }
 
 
 def linear_head(
-  x: Float[Array, "b c"], dimension: int, shared: Mapping[str, Any]
-) -> Float[Array, "b d"]:
+  x: Float[Array, "b *p c"], dimension: int, shared: Mapping[str, Any]
+) -> Float[Array, "b *p d"]:
   """One linear layer."""
   return nn.Dense(dimension, dtype=shared["dtype"])(x)
 
 
 def mlp_head(
-  x: Float[Array, "b c"], dimension: int, shared: Mapping[str, Any]
-) -> Float[Array, "b d"]:
+  x: Float[Array, "b *p c"], dimension: int, shared: Mapping[str, Any]
+) -> Float[Array, "b *p d"]:
   """Two linear layers with a ReLU in between (Chen et al., 2020).
 
   The hidden one is four times as wide as the embedding.
@@ -116,8 +126,8 @@ def mlp_head(
 
 
 def linear_norm_head(
-  x: Float[Array, "b c"], dimension: int, shared: Mapping[str, Any]
-) -> Float[Array, "b d"]:
+  x: Float[Array, "b *p c"], dimension: int, shared: Mapping[str, Any]
+) -> Float[Array, "b *p d"]:
   """One linear layer without a bias, and a norm, as FaceNet's open networks."""
   dtype = shared["dtype"]
   x = nn.Dense(dimension, use_bias=False, dtype=dtype)(x)

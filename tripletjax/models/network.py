@@ -12,6 +12,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
 from tripletjax.distances import l2_normalize
+from tripletjax.errors import UserError
 from tripletjax.models.ends import HEADS, POOLINGS, expected_pixels
 from tripletjax.models.layers import example_dropout
 
@@ -74,6 +75,9 @@ class EmbeddingNetwork(nn.Module):
 
     Returns:
       Embeddings, float32 `[B, dimension]`.
+
+    Raises:
+      UserError: the dimension can't be divided by the number of places.
     """
     shared = {
       "train": train and not self.norm_frozen,
@@ -85,7 +89,14 @@ class EmbeddingNetwork(nn.Module):
     x = self.trunk(expected_pixels(images, self.pixels), widths, shared)
     x = POOLINGS[self.pooling or self.POOLING](x).astype(self.dtype)
     x = example_dropout(x, self.dropout, keys)
-    x = HEADS[self.head](x, self.dimension, shared).astype(jnp.float32)
+    places = x.shape[1] if x.ndim == 3 else 1
+    if self.dimension % places:
+      raise UserError(
+        f"model.dimension: expected a multiple of {places}, the number of "
+        f'places that model.pooling="places" has here, got {self.dimension}'
+      )
+    x = HEADS[self.head](x, self.dimension // places, shared)
+    x = x.astype(jnp.float32).reshape(x.shape[0], self.dimension)
     return l2_normalize(x) if self.normalize else x
 
   def trunk(
