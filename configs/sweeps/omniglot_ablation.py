@@ -4,17 +4,25 @@ Trained on four of the five alphabets of `small1`, measured on the fifth: five
 replicates, each with another alphabet held out and another seed, the same in
 all arms, so that differences are taken in pairs. The other file isn't looked
 at. All arms see as many images, a twelfth of the config's. The recipe is the
-one before this sweep: margin 0.2 and warps twice as strong
-(docs/results.md says what it taught).
+one before this sweep: margin 0.2, warps twice as strong, and one head over all
+places of a coarser network (docs/results.md says what it taught).
 
     python -m experiments.sweep --sweep=configs/sweeps/omniglot_ablation.py
     python -m experiments.report --workdir=RUN
+
+`:network` compares networks in the recipe as it is now.
 
 Views, which cost no training, are compared on finished runs
 (`experiments.evaluate --views`; docs/results.md).
 """
 
+NETWORK_BEFORE = {
+  "model.name": "convnet",
+  "model.pooling": "",
+  "model.dimension": 128,
+}
 BEFORE = {
+  **NETWORK_BEFORE,
   "loss.margin": 0.2,
   "augment.identity_rotation": 30.0,
   "augment.identity_scale": 0.4,
@@ -66,21 +74,29 @@ ARMS = {
   "64 x 4": {"batch.identities": 64},
   "memory, no warps": {**NO_WARP, "memory.size": 1024},
 }
+NETWORKS = {
+  "recipe": {},
+  "one head over all places": {"model.pooling": "", "model.dimension": 128},
+  "4 x 4 places": {"model.name": "convnet"},
+  "one head over 4 x 4 places": NETWORK_BEFORE,
+}
 
 
 def get_sweep(grid, variant=""):
-  """The sweep; `:smoke` is four cells of a few steps for tests."""
-  if variant not in ("", "smoke"):
-    raise ValueError(f'expected variant "" or "smoke", got "{variant}"')
-  smoke = variant == "smoke"
+  """The sweep; `:network` is another one, `:smoke` four cells for tests."""
+  if variant not in ("", "network", "smoke"):
+    raise ValueError(
+      f'expected variant "", "network" or "smoke", got "{variant}"'
+    )
+  smoke, network = variant == "smoke", variant == "network"
   count = 2 if smoke else 5
-  arms = ARMS
+  arms = NETWORKS if network else ARMS
   if smoke:
     arms = {name: ARMS[name] for name in ("recipe", "no frame")}
   return grid.sweep(
     config="configs/omniglot_small.py" + (":smoke" if smoke else ""),
     changes={
-      **BEFORE,
+      **({} if network else BEFORE),
       "data.eval_split": "",
       "data.split_by": "group",
       "data.split_folds": count,

@@ -31,6 +31,9 @@ COMMANDS = [
    "--size: expected 64 or 128x64, got '0'"),
   ("heads", OURS + VIT + "--config.model.features=(100,)", "no heads",
    "model.features: expected a width of vit_s16 up to 64, or a multiple of it"),
+  ("places", OURS + "--config.model.pooling=places --config.model.dimension=7",
+   "no whole number for each place",
+   "model.dimension: expected a multiple of 4, the number of places that "),
   ("odd", OURS + INCEPTION + "--config.model.features=(3,)", "half a channel",
    "model.features: expected an even number for inception_resnet_v1"),
   ("pretrained-names", OURS + RESNET + "--config.model.pretrained="
@@ -220,7 +223,7 @@ FIELDS = [
   ("pixels", "model.pixels=bgr", "none such",
    "model.pixels: expected one of unit, symmetric, imagenet, lite, facenet"),
   ("pooling", "model.pooling=max", "none such",
-   'model.pooling: expected one of "", average, gem, flatten, got'),
+   'model.pooling: expected one of "", average, gem, flatten, places, got'),
   ("head", "model.head=cosine", "none such",
    "model.head: expected one of linear, mlp, linear_norm, got"),
   ("pretrained", "model.pretrained=imagenet", "no such weights",

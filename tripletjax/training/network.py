@@ -107,6 +107,19 @@ def check_model(model: ConfigDict) -> None:
   _check_widths(model.name, tuple(features) or own)
 
 
+def check_places(
+  model: EmbeddingNetwork, image_shape: tuple[int, int, int]
+) -> None:
+  """Raises a `UserError` unless each place has a whole number of dimensions.
+
+  Args:
+    model: the network.
+    image_shape: `(H, W, C)`, on which the number of places depends.
+  """
+  if model.pooling == "places":
+    network_cost(model, image_shape)  # by shapes: the network itself says so
+
+
 def _check_widths(name: str, widths: tuple[int, ...]) -> None:
   if name == "vit_s16" and widths[0] > HEAD and widths[0] % HEAD:
     raise UserError(

@@ -28,7 +28,7 @@ from tripletjax.training.evaluation import (
 from tripletjax.training.explicit import check_mining, triplets_of
 from tripletjax.training.limits import check_sizes
 from tripletjax.training.memory import check_memory
-from tripletjax.training.network import make_model, uses_batch
+from tripletjax.training.network import check_places, make_model, uses_batch
 from tripletjax.training.optimizer import make_optimizer
 from tripletjax.training.run_data import (
   config_lines,
@@ -170,6 +170,7 @@ def prepare_run(
   embed, views = make(), make_views(config)
   embed_views = make(views=views) if views else embed
   model = make_model(config, axis_name=parallel.AXIS)
+  check_places(model, train_part.image_shape)
   make_tx = functools.partial(
     make_optimizer,
     config,
