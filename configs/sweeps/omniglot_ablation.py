@@ -10,7 +10,7 @@ places of a coarser network (docs/results.md says what it taught).
     python -m experiments.sweep --sweep=configs/sweeps/omniglot_ablation.py
     python -m experiments.report --workdir=RUN
 
-`:network` compares networks in the recipe as it is now.
+`:network` compares that network in the recipe as it is now.
 
 Views, which cost no training, are compared on finished runs
 (`experiments.evaluate --views`; docs/results.md).
@@ -76,8 +76,6 @@ ARMS = {
 }
 NETWORKS = {
   "recipe": {},
-  "one head over all places": {"model.pooling": "", "model.dimension": 128},
-  "4 x 4 places": {"model.name": "convnet"},
   "one head over 4 x 4 places": NETWORK_BEFORE,
 }
 
