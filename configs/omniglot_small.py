@@ -16,8 +16,8 @@ Drawings are framed by the moments of their ink; quarter turns are classes of
 their own; each batch's characters are warped, all drawings of one alike, so
 that they are new characters; each drawing moves a little for itself. A linear
 layer sees each of 7 x 7 places by itself, and the embedding is all it gives. An
-image is embedded as the mean over 16 moved copies. TFDS's set `omniglot` has the
-same splits: `--config.data.name=omniglot --config.evaluation.cameras=` (it
+image is embedded as the mean over 16 moved copies. TFDS's set `omniglot` has
+the same splits: `--config.data.name=omniglot --config.evaluation.cameras=` (it
 doesn't say who drew what).
 
 Expected one-shot error, three seeds: .108 ± .003 by `:small1` (raw pixels .477,
