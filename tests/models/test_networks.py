@@ -343,6 +343,25 @@ def test_pooling_by_arithmetic(pooling):
   )
 
 
+@pytest.mark.parametrize("head", HEADS)
+def test_a_head_sees_each_place_by_itself(head):
+  x = np.random.default_rng(0).normal(size=(4, 2, 3, 5)).astype("f4")
+  net = Bare((), 12, normalize=False, pooling="places", head=head)
+  variables = net.init(jax.random.key(0), x, train=False)
+  one = net.clone(dimension=2, pooling="average")
+  alone = [
+    one.apply(variables, x[:, i : i + 1, j : j + 1], train=False)
+    for i in range(2)
+    for j in range(3)
+  ]
+  np.testing.assert_allclose(
+    net.apply(variables, x, train=False),
+    np.concatenate(alone, axis=1),
+    rtol=1e-5,
+    atol=1e-6,
+  )
+
+
 def test_places_that_a_dimension_has_no_whole_part_for():
   net = Bare((), 8, pooling="places")
   with pytest.raises(UserError, match=r"model\.dimension: .* of 6, .* got 8"):

@@ -29,7 +29,7 @@ class ConvNet(EmbeddingNetwork):
   def trunk(
     self, x: jax.Array, widths: tuple[int, ...], shared: dict[str, Any]
   ) -> jax.Array:
-    """`[B, H, W, C]` to `[B, H / 2^blocks, W / 2^blocks, widths[-1]]`."""
+    """`[B, H, W, C]` to `[B, H / 2^n, W / 2^n, widths[-1]]`, n strides."""
 
     def block(
       module: nn.Module, x: jax.Array, features: int, stride: int
