@@ -169,6 +169,7 @@ def get_config(variant: str = "") -> ConfigDict:
   config.evaluation.ways = 20  # identities of an episode
   config.evaluation.cameras = ""  # in a path: who took it, such as r"_c(\d)"
   config.evaluation.views = 1  # an image is the mean of so many, augmented
+  config.evaluation.view_temperature = 0.0  # one-shot by views; 0 by means
 
   config.checkpoint = ConfigDict()
   config.checkpoint.every = "25 percent"

@@ -186,6 +186,7 @@ def get_config(variant: str = "") -> ConfigDict:
   config.evaluation.ways = 20  # identities of an episode
   config.evaluation.cameras = r"_c(\d)"  # in a path: who took it
   config.evaluation.views = 1  # an image is the mean of so many, augmented
+  config.evaluation.view_temperature = 0.0  # one-shot by views; 0 by means
 
   config.checkpoint = ConfigDict()
   config.checkpoint.every = "2 percent"

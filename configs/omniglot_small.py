@@ -191,6 +191,7 @@ def get_config(variant: str = "") -> ConfigDict:
   config.evaluation.ways = 20  # identities of an episode
   config.evaluation.cameras = r"_(\d+)\.png"  # in a path: who drew it
   config.evaluation.views = 16  # an image is the mean of so many, augmented
+  config.evaluation.view_temperature = 0.05  # one-shot by views; 0 by means
 
   config.checkpoint = ConfigDict()
   config.checkpoint.every = "25 percent"

@@ -54,14 +54,15 @@ COUNTS = {
     ("views", None, "Augmented ones of each image, averaged; the run's."),
   )
 }
-CLUSTERS = flags.DEFINE_float(
-  "cluster_threshold", None, "Agglomerative up to this distance, not k-means."
+OTHERS = (
+  flags.DEFINE_float(
+    "cluster_threshold", None, "Agglomerative up to this distance, not k-means."
+  ),
+  flags.DEFINE_float("view_temperature", None, "One-shot by views; 0: means."),
+  flags.DEFINE_multi_string("beside", [], "One more run, embedded beside."),
+  flags.DEFINE_bool("by_group", False, "Each group by itself too."),
+  flags.DEFINE_bool("baselines", True, "Measure them beside it."),
 )
-BESIDE = flags.DEFINE_multi_string(
-  "beside", [], "Another run, its embeddings beside these; may come again."
-)
-BY_GROUP = flags.DEFINE_bool("by_group", False, "Each group by itself too.")
-BASELINES = flags.DEFINE_bool("baselines", True, "Measure them beside it.")
 PICTURES = flags.DEFINE_bool("pictures", True, "Draw the pictures.")
 
 
@@ -74,8 +75,7 @@ def main(argv: Sequence[str]) -> None:
     name: tuple(_number(name, kind, text) for text in flag.value)
     for name, (kind, flag) in LISTS.items()
   } | {name: flag.value for name, flag in COUNTS.items()}
-  others = (BESIDE, BASELINES, BY_GROUP, CLUSTERS)
-  protocols |= {flag.name: flag.value for flag in others}
+  protocols |= {flag.name: flag.value for flag in OTHERS}
   texts: dict[str, Any] = {name: flag.value for name, flag in TEXTS.items()}
   texts["output"] = Path(texts["output"] or f"{WORKDIR.value}/evaluation")
   # Imported here, so that --help and a wrong flag answer at once.

@@ -435,6 +435,38 @@ def test_views_are_of_the_evaluation(trained, tmp_path):
     evaluate_run(run, data_dir=data, views=1001)
 
 
+def test_views_are_compared_in_one_shot_tasks_alone(trained, tmp_path):
+  run, data, _ = trained
+  other = tmp_path / "other"
+  shutil.copytree(run, other)
+  asked = FEW | {"ways": 3, "metrics": ("one_shot", "retrieval"), "views": 4}
+  by_means, by_views, of_both = (
+    evaluate_run(run, data_dir=data, output=tmp_path, **asked, **how)["trained"]
+    for how in (
+      {},
+      {"view_temperature": 0.05},
+      {"view_temperature": 0.05, "beside": [other]},
+    )
+  )
+  assert by_views["one_shot_error"] != by_means["one_shot_error"]
+  assert by_views["map@r"] == pytest.approx(by_means["map@r"], abs=1e-6)
+  # Twice the same run says what it says once.
+  for name, value in of_both.items():
+    assert by_views[name] == pytest.approx(value, abs=1e-3)
+  with np.load(tmp_path / "embeddings.npz") as arrays:
+    assert arrays["embeddings"].shape[1:] == (2 * 16,)
+  config = json.loads((other / "config.json").read_text())
+  config["evaluation"] |= {"views": 2, "view_temperature": 0.05}
+  (other / "config.json").write_text(json.dumps(config))
+  for how, message in (
+    ({}, r"view_temperature = 0.05; expected 0.0, as .*--view_temperature for"),
+    ({"view_temperature": 0.05}, "evaluation.views = 2; expected 1, as .*--vie"),
+    ({"view_temperature": -1.0}, "--view_temperature: expected 0 or more, got"),
+  ):
+    with pytest.raises(UserError, match=message):
+      evaluate_run(run, data_dir=data, beside=[other], **how)
+
+
 def test_runs_side_by_side(trained, tmp_path):
   run, data, _ = trained
   other = tmp_path / "other"

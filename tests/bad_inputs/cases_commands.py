@@ -299,6 +299,8 @@ FIELDS = [
    "evaluation.ways: expected 2 identities or more, got 1"),
   ("views", "evaluation.views=0", "none",
    "evaluation.views: expected 1 to 1,000, got 0"),
+  ("view-temperature", "evaluation.view_temperature=-1", "below the nearest",
+   "evaluation.view_temperature: expected 0 or more, got -1"),
   ("drawers", "evaluation.cameras=(", "no expression",
    "evaluation.cameras: '(': missing"),
   ("split-by", "data.split_by=hand", "no such way",

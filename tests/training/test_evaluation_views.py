@@ -11,11 +11,14 @@ from configs import digits
 from tripletjax import UserError
 from tripletjax.data.augment import augment
 from tripletjax.data.sources import Source
+from tripletjax.metrics import episodes, nearest_views
 from tripletjax.models import ConvNet
 from tripletjax.training import parallel
 from tripletjax.training.evaluation import make_embed
+from tripletjax.training.evaluation_settings import Labelled, Settings
+from tripletjax.training.protocols import measure_set
 from tripletjax.training.state import create_state
-from tripletjax.training.views import make_views
+from tripletjax.training.views import make_evaluated_views, make_views
 
 SHEAR = {"affine": {"rotation": 0, "scale": 0, "shear": 0.5, "translation": 0}}
 
@@ -65,6 +68,43 @@ def test_it_is_the_mean_over_the_views_of_each_image():
   unit = jax.jit(make_views(fields)(embed))(images())
   norms = np.linalg.norm(expected, axis=1, keepdims=True)
   np.testing.assert_allclose(unit, expected / norms, atol=1e-6)
+
+
+def test_each_view_stands_behind_their_mean():
+  fields = config(3, shear=0.5)
+  fields.model.normalize = False
+  found = jax.jit(make_views(fields, each=True)(embed))(images())
+  assert found.shape == (5, 1 + 3, 6)
+  np.testing.assert_allclose(found[:, 0], loop(3), atol=1e-6)
+  np.testing.assert_allclose(found[:, 1], embed(images()), atol=1e-6)
+  np.testing.assert_allclose(found[:, 1:].mean(axis=1), loop(3), atol=1e-6)
+  # Only where the config compares them.
+  fields.evaluation.view_temperature = 0.1
+  each = jax.jit(make_evaluated_views(fields)(embed))(images())
+  np.testing.assert_allclose(each, found, atol=1e-6)
+  fields.evaluation.view_temperature = 0.0
+  assert make_evaluated_views(fields)(embed)(images()).shape == (5, 6)
+
+
+def test_only_one_shot_tasks_compare_views():
+  rng = np.random.default_rng(3)
+  views = rng.normal(size=(12, 1 + 4, 3)).astype(np.float32)
+  data = Labelled(labels=np.repeat(np.arange(4), 3))
+  settings = Settings(
+    ways=4, episodes=30, view_temperature=0.5, metrics=("one_shot", "retrieval")
+  )
+  whole = measure_set(views, data, "euclidean", settings)
+  of_means = measure_set(views[:, 0], data, "euclidean", settings)
+  assert whole["one_shot_error"] != of_means["one_shot_error"]
+  assert whole["map@r"] == of_means["map@r"]
+  expected = episodes(
+    views.reshape(12, -1),
+    data.labels,
+    distance=nearest_views("euclidean", views=4, temperature=0.5),
+    ways=4,
+    episodes=30,
+  )
+  assert whole["one_shot_error"] == expected["one_shot_error"]
 
 
 def test_one_view_is_the_image():

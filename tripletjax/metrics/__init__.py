@@ -18,6 +18,7 @@ from tripletjax.metrics.retrieval import retrieval
 from tripletjax.metrics.space import space
 from tripletjax.metrics.thresholds import threshold_at
 from tripletjax.metrics.verification import verification
+from tripletjax.metrics.viewed import nearest_views
 
 # (embeddings [N, D], labels [N], *, distance="squared_euclidean", ...)
 MetricFn = Callable[..., dict[str, float]]
@@ -40,6 +41,7 @@ __all__ = [
   "episodes",
   "identification",
   "nearest",
+  "nearest_views",
   "one_shot",
   "pair_verification",
   "retrieval",

@@ -21,7 +21,7 @@ from tripletjax.training import parallel
 from tripletjax.training.evaluation import embed_source, make_measure
 from tripletjax.training.finished import load_run, trained_state
 from tripletjax.training.splits import open_part
-from tripletjax.training.views import make_views
+from tripletjax.training.views import make_evaluated_views
 
 
 def measure_test(
@@ -117,6 +117,6 @@ def _measure(
     source,
     parallel.all_devices(),
     batch_size=config.evaluation.batch_size,
-    views=make_views(config),
+    views=make_evaluated_views(config),
   )
   return make_measure(config, source)(embeddings, config.loss.distance)

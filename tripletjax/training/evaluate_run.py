@@ -38,7 +38,7 @@ from tripletjax.training.pairs import listed_pairs
 from tripletjax.training.protocols import measure_pairs, measure_set
 from tripletjax.training.run_folder import read_image_shape
 from tripletjax.training.splits import of_another_set
-from tripletjax.training.views import make_views
+from tripletjax.training.views import make_evaluated_views, means
 
 Summary = dict[str, Any]
 Say = Callable[[str], None]
@@ -57,6 +57,7 @@ def evaluate_run(
   cameras: str | None = None,
   pairs: str | None = None,
   views: int | None = None,
+  view_temperature: float | None = None,
   beside: Sequence[str | Path] = (),
   output: str | Path | None = None,
   baselines: bool = True,
@@ -85,6 +86,8 @@ def evaluate_run(
     pairs: a file of pairs in LFW's format; then only they are measured.
     views: of each image, whose embeddings' mean is taken; the run's
       `evaluation.views` when None.
+    view_temperature: of one-shot tasks that compare views (`nearest_views`), 0
+      for their means; the run's `evaluation.view_temperature` when None.
     beside: folders of other runs, whose embeddings stand beside this one's
       (`committee.py`).
     output: folder for `summary.json` and arrays; `<workdir>/evaluation`.
@@ -112,7 +115,14 @@ def evaluate_run(
     raise UserError(
       "--gallery_images: expected no --pairs, --gallery or --query beside it"
     )
-  runs = load_runs(workdir, beside, which=checkpoint, views=views, say=say)
+  runs = load_runs(
+    workdir,
+    beside,
+    which=checkpoint,
+    views=views,
+    view_temperature=view_temperature,
+    say=say,
+  )
   run = runs[0]
   settings = run_settings(run.config, **protocols)
   config = run.config
@@ -193,10 +203,10 @@ def _embed(
       source=source,
       devices=devices,
       batch_size=run.config.evaluation.batch_size,
-      views=make_views(run.config),
+      views=make_evaluated_views(run.config),
     )
     trained.append(embed(trained_state(run)))
-    broken = int(np.sum(~np.isfinite(trained[-1]).all(axis=1)))
+    broken = int(np.sum(~np.isfinite(means(trained[-1])).all(axis=1)))
     if broken:
       raise UserError(
         f"--workdir: the network of {run.workdir} at step {run.step} gives NaN "
@@ -224,7 +234,7 @@ def _measure(
     )
   listed = data.pairs
   distances = listed_pairs(
-    space.embeddings,
+    space.means,
     listed.first,
     listed.second,
     listed.is_same,

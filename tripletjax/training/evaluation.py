@@ -16,11 +16,12 @@ from tripletjax.metrics.blocks import one_ahead
 from tripletjax.training import parallel
 from tripletjax.training.state import TrainState
 from tripletjax.training.step import make_embed_step
-from tripletjax.training.views import ViewsFn
+from tripletjax.training.views import ViewsFn, compared_views, means
 
-# State on the devices, source -> embeddings [N, D] on the host.
+# State on the devices, source -> embeddings [N, D] on the host, or all views,
+# [N, 1 + V, D].
 EmbedFn = Callable[..., np.ndarray]
-# Embeddings [N, D], their distance -> numbers by name.
+# Such embeddings, their distance -> numbers by name.
 MeasureFn = Callable[[np.ndarray, str], dict[str, float]]
 # Is told how many images more were embedded.
 Progress = Callable[[int], object]
@@ -42,8 +43,9 @@ def make_embed(
     views: see `make_views`; None embeds each image once.
 
   Returns:
-    `(state, source, progress=None) -> embeddings [N, D]`, on the host. Images
-    that aren't held are loaded by threads, ahead of the devices.
+    `(state, source, progress=None) -> embeddings [N, D]`, or `[N, 1 + V, D]`
+    of `views` that give each, on the host. Images that aren't held are loaded
+    by threads, ahead of the devices.
   """
   own = parallel.here(devices)
   embed_step = parallel.data_parallel(
@@ -80,7 +82,7 @@ def embed_source(
   batch_size: int,
   views: ViewsFn | None = None,
 ) -> np.ndarray:
-  """Embeddings `[N, D]` of a source by a state that lies on the host.
+  """Embeddings of a source by a state that lies on the host, as `make_embed`.
 
   Args:
     state: of one device, as from `finished`.
@@ -108,6 +110,10 @@ def make_measure(config: ConfigDict, source: Source) -> MeasureFn:
   )
 
   def measure(embeddings: np.ndarray, distance: str) -> dict[str, float]:
+    tasks, between = compared_views(
+      embeddings, distance, fields.view_temperature
+    )
+    embeddings = means(embeddings)
     found = METRICS["retrieval"](
       embeddings,
       source.labels,
@@ -124,9 +130,9 @@ def make_measure(config: ConfigDict, source: Source) -> MeasureFn:
     )
     if fields.episodes:
       found |= METRICS["one_shot"](
-        embeddings,
+        tasks,
         source.labels,
-        distance=distance,
+        distance=between,
         ways=fields.ways,
         episodes=fields.episodes,
         groups=source.groups,

@@ -19,6 +19,7 @@ from tripletjax.training.pairs import (
   set_pairs,
   worst_pairs,
 )
+from tripletjax.training.views import means
 
 # Pictures, and the curves in them, are of at most so many images, and so many
 # bytes of them; all numbers are of the whole set.
@@ -32,12 +33,17 @@ class Space(NamedTuple):
   """One representation of the set.
 
   Attributes:
-    embeddings: `[N, D]`.
+    embeddings: `[N, D]`, or `[N, 1 + V, D]` with all views.
     distance: by which it is measured, a name from `DISTANCES`.
   """
 
   embeddings: np.ndarray
   distance: str
+
+  @property
+  def means(self) -> np.ndarray:
+    """`[N, D]`."""
+    return means(self.embeddings)
 
 
 def save_arrays(
@@ -57,7 +63,7 @@ def save_arrays(
   names = np.array(data.source.label_names)
   np.savez_compressed(
     output / "embeddings.npz",
-    embeddings=trained.embeddings,
+    embeddings=trained.means,
     labels=data.labelled.labels,
     label_names=names,
   )
@@ -106,7 +112,7 @@ def _pairs(data: EvaluatedSet, space: Space, shown: np.ndarray) -> Pairs:
   listed, labelled = data.pairs, data.labelled
   if listed is not None:
     return listed_pairs(
-      space.embeddings,
+      space.means,
       listed.first,
       listed.second,
       listed.is_same,
@@ -114,11 +120,11 @@ def _pairs(data: EvaluatedSet, space: Space, shown: np.ndarray) -> Pairs:
     )
   if labelled.query is None or labelled.gallery is None:
     pairs = set_pairs(
-      space.embeddings[shown], labelled.labels[shown], space.distance
+      space.means[shown], labelled.labels[shown], space.distance
     )
     return pairs._replace(first=shown[pairs.first], second=shown[pairs.second])
   return set_pairs(
-    space.embeddings,
+    space.means,
     labelled.labels,
     space.distance,
     query=np.intersect1d(labelled.query, shown),
@@ -177,7 +183,7 @@ def _save_evaluation(
   # Who has no match can't be taken for the right one.
   names, counts = np.unique(labels[gallery], return_counts=True)
   query = query[np.isin(labels[query], names[counts > itself])]
-  embeddings = space.embeddings[shown]
+  embeddings = space.means[shown]
   nearest, distances = nearest_entries(
     embeddings,
     space.distance,

@@ -30,6 +30,8 @@ class Settings(NamedTuple):
     shots: images of each of them that are shown.
     queries: images of each of them that are asked about.
     episodes: number of episodes.
+    view_temperature: of episodes that compare views (`nearest_views`); 0 where
+      they compare their means.
     cluster_threshold: distance up to which agglomerative clustering merges;
       k-means into as many clusters as identities when None.
     metrics: the names in `METRICS` to take; all of them when empty.
@@ -46,6 +48,7 @@ class Settings(NamedTuple):
   shots: int = 1
   queries: int = 1
   episodes: int = 400
+  view_temperature: float = 0.0
   cluster_threshold: float | None = None
   metrics: tuple[str, ...] = ()
   resamples: int = 1000
@@ -123,7 +126,11 @@ def run_settings(config: ConfigDict, **changes: Any) -> Settings:
   Raises:
     UserError: one of them can't be.
   """
-  own = Settings(folds=config.evaluation.folds, seed=config.seed)
+  own = Settings(
+    folds=config.evaluation.folds,
+    view_temperature=config.evaluation.view_temperature,
+    seed=config.seed,
+  )
   settings = own._replace(**changes)
   for name in settings.metrics:
     if name not in METRICS:
@@ -172,6 +179,11 @@ def check_evaluation(evaluation: ConfigDict) -> None:
   if not 1 <= evaluation.views <= MOST:
     raise UserError(
       f"evaluation.views: expected 1 to {MOST:,}, got {evaluation.views:,}"
+    )
+  if evaluation.view_temperature < 0:
+    raise UserError(
+      "evaluation.view_temperature: expected 0 or more, got "
+      f"{evaluation.view_temperature}"
     )
   if evaluation.ways < 2:
     raise UserError(

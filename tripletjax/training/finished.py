@@ -58,6 +58,7 @@ EVALUATION_DEFAULTS = {
   "ways": 20,
   "cameras": "",
   "views": 1,
+  "view_temperature": 0.0,
 }
 
 

@@ -79,6 +79,7 @@ SAVED: dict[str, tuple[Any, int | None]] = {
   "evaluation.folds": (int, 2),
   "evaluation.cameras": (str, None),
   "evaluation.views": (int, 1),
+  "evaluation.view_temperature": (float, 0),
 }
 # Of these, the names that there are.
 CHOSEN = (

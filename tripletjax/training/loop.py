@@ -30,6 +30,7 @@ from tripletjax.training.setup import Run, prepare_run
 from tripletjax.training.signals import asked_to_stop
 from tripletjax.training.state import TrainState, count_parameters
 from tripletjax.training.timing import tracing
+from tripletjax.training.views import means
 
 Summary = dict[str, Any]
 
@@ -187,7 +188,7 @@ def measure_end(run: Run, end: Progress) -> Summary:
   config = run.config
   embeddings = run.embed_views(end.state, run.eval_source)
   artifacts.save_evaluation(
-    run.workdir / "evaluation.npz", run.eval_source, embeddings
+    run.workdir / "evaluation.npz", run.eval_source, means(embeddings)
   )
   batch = load_batch(run.train_source, run.sampler[run.schedule.total])
   picture_source = Source(

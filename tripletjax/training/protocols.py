@@ -10,6 +10,7 @@ import numpy as np
 from tripletjax.metrics import METRICS, verification
 from tripletjax.training.evaluation_settings import Labelled, Scores, Settings
 from tripletjax.training.pairs import set_pairs
+from tripletjax.training.views import compared_views, means
 
 
 def measure_pairs(
@@ -38,14 +39,16 @@ def measure_set(
   against it; the others are of all images together.
 
   Args:
-    embeddings: `[N, D]`.
+    embeddings: `[N, D]`, or `[N, 1 + V, D]` with all views, which only
+      one-shot tasks compare; the others are of their means.
     data: its labels.
     distance: a name from `DISTANCES`.
     settings: of the protocols.
   """
   scores: Scores = {}
   for name in settings.metrics or METRICS:
-    scores |= PROTOCOLS[name](embeddings, data, distance, settings)
+    of = embeddings if name == "one_shot" else means(embeddings)
+    scores |= PROTOCOLS[name](of, data, distance, settings)
   return scores
 
 
@@ -189,10 +192,13 @@ def enrol(
 def _episodes(
   embeddings: np.ndarray, data: Labelled, distance: str, settings: Settings
 ) -> Scores:
+  tasks, between = compared_views(
+    embeddings, distance, settings.view_temperature
+  )
   return METRICS["one_shot"](
-    embeddings,
+    tasks,
     data.labels,
-    distance=distance,
+    distance=between,
     ways=settings.ways,
     shots=settings.shots,
     queries=settings.queries,

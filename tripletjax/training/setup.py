@@ -42,7 +42,7 @@ from tripletjax.training.splits import describe_part, open_parts
 from tripletjax.training.starting import StartFn, prepare_start
 from tripletjax.training.state import TrainState, state_maker
 from tripletjax.training.step import make_drift_step, make_train_step
-from tripletjax.training.views import make_views
+from tripletjax.training.views import make_evaluated_views
 
 # State, an earlier batch, the run's key, the batch's step from 0, how many were
 # stored before it.
@@ -167,7 +167,7 @@ def prepare_run(
     batch_size=config.evaluation.batch_size,
     backend=config.parallel.backend,
   )
-  embed, views = make(), make_views(config)
+  embed, views = make(), make_evaluated_views(config)
   embed_views = make(views=views) if views else embed
   model = make_model(config, axis_name=parallel.AXIS)
   check_places(model, train_part.image_shape)

@@ -4,6 +4,9 @@ The mean of the embeddings of an image as it is, and as training would see it,
 depends less on how it happens to lie (Krizhevsky et al., 2012, averaged the
 answers to ten crops). All images are moved alike, by keys that never change:
 what one is embedded as doesn't depend on what it is embedded with.
+
+One-shot tasks can also be asked of the views themselves, each of which looks
+for the other image (`evaluation.view_temperature`, `metrics/viewed.py`).
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from ml_collections import ConfigDict
 
@@ -25,15 +29,17 @@ from tripletjax.data.augment import (
 )
 from tripletjax.distances import l2_normalize
 from tripletjax.errors import UserError
+from tripletjax.metrics import nearest_views
+from tripletjax.types import DistanceFn
 
-# Images [b, H, W, C] in [0, 1] -> embeddings [b, D].
+# Images [b, H, W, C] in [0, 1] -> embeddings [b, D], or [b, 1 + V, D].
 EmbedImages = Callable[[jax.Array], jax.Array]
 ViewsFn = Callable[[EmbedImages], EmbedImages]
 # At most: an evaluation takes so many times as long.
 MOST = 1000
 
 
-def make_views(config: ConfigDict) -> ViewsFn | None:
+def make_views(config: ConfigDict, *, each: bool = False) -> ViewsFn | None:
   """Makes of what embeds an image what embeds `evaluation.views` of it.
 
   The first view is the image as it is, the others are augmented as in training,
@@ -41,6 +47,7 @@ def make_views(config: ConfigDict) -> ViewsFn | None:
 
   Args:
     config: of a run; its augmentations and `evaluation.views`.
+    each: give all V of them behind their mean, `[b, 1 + V, D]`.
 
   Returns:
     A function of the function that embeds; None for one view.
@@ -67,12 +74,49 @@ def make_views(config: ConfigDict) -> ViewsFn | None:
         moved = augment(images, keys, chosen=chosen)
         return embed(jnp.where(number == 0, images, moved))
 
-      mean = lax.map(one, jnp.arange(count)).mean(axis=0)
-      return l2_normalize(mean) if config.model.normalize else mean
+      found = lax.map(one, jnp.arange(count))
+      mean = found.mean(axis=0)
+      if config.model.normalize:
+        mean = l2_normalize(mean)
+      if not each:
+        return mean
+      return jnp.concatenate([mean[None], found]).transpose(1, 0, 2)
 
     return embed_views
 
   return views
+
+
+def make_evaluated_views(config: ConfigDict) -> ViewsFn | None:
+  """As `make_views`, each of them where the config compares them."""
+  return make_views(config, each=config.evaluation.view_temperature > 0)
+
+
+def means(embeddings: np.ndarray) -> np.ndarray:
+  """`[N, D]`, of embeddings `[N, D]`, or `[N, 1 + V, D]` with all views.
+
+  >>> means(np.zeros((5, 1 + 2, 3))).shape
+  (5, 3)
+  """
+  return embeddings if embeddings.ndim == 2 else embeddings[:, 0]
+
+
+def compared_views(
+  embeddings: np.ndarray, distance: str, temperature: float
+) -> tuple[np.ndarray, str | DistanceFn]:
+  """What a one-shot task compares, `[N, any]`, and by which distance.
+
+  Args:
+    embeddings: `[N, D]`, or `[N, 1 + V, D]` with all views.
+    distance: a name from `DISTANCES`.
+    temperature: see `nearest_views`; of no effect without views.
+  """
+  if embeddings.ndim == 2:
+    return embeddings, distance
+  views = embeddings.shape[1] - 1
+  return embeddings.reshape(len(embeddings), -1), nearest_views(
+    distance, views=views, temperature=temperature
+  )
 
 
 def _augmentations(config: ConfigDict) -> dict[str, dict[str, float]]:
