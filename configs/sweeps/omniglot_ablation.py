@@ -3,17 +3,17 @@
 Trained on four of the five alphabets of `small1`, measured on the fifth: five
 replicates, each with another alphabet held out and another seed, the same in
 all arms, so that differences are taken in pairs. The other file isn't looked
-at. All arms see as many images, a twelfth of the config's. The recipe is the
-one before this sweep: margin 0.2, warps twice as strong, and one head over all
-places of a coarser network (docs/results.md says what it taught).
+at. All arms see as many images, a twelfth of the config's.
 
     python -m experiments.sweep --sweep=configs/sweeps/omniglot_ablation.py
     python -m experiments.report --workdir=RUN
 
-`:network` compares that network in the recipe as it is now.
+`:network` compares the recipe's network with the one before it, in tasks that
+compare means; `:before` are 17 changes to the recipe before it: that network,
+means, margin 0.2, warps twice as strong. What they taught: docs/results.md.
 
 Views, which cost no training, are compared on finished runs
-(`experiments.evaluate --views`; docs/results.md).
+(`experiments.evaluate --views --view_temperature`; docs/results.md).
 """
 
 NETWORK_BEFORE = {
@@ -21,13 +21,18 @@ NETWORK_BEFORE = {
   "model.pooling": "",
   "model.dimension": 128,
 }
-BEFORE = {
-  **NETWORK_BEFORE,
-  "loss.margin": 0.2,
+STRONG_WARPS = {
   "augment.identity_rotation": 30.0,
   "augment.identity_scale": 0.4,
   "augment.identity_shear": 0.5,
   "augment.identity_elastic": 0.09,
+}
+BY_MEANS = {"evaluation.view_temperature": 0.0}
+BEFORE = {
+  **NETWORK_BEFORE,
+  **STRONG_WARPS,
+  **BY_MEANS,
+  "loss.margin": 0.2,
 }
 NO_WARP = {
   "augment.identity_rotation": 0.0,
@@ -36,6 +41,16 @@ NO_WARP = {
   "augment.identity_elastic": 0.0,
 }
 ARMS = {
+  "recipe": {},
+  "no warps": NO_WARP,
+  "no turns": {"augment.rotation_classes": False},
+  "margin 0.2": {"loss.margin": 0.2},
+  "SupCon": {"loss.name": "sup_con"},
+  "warps twice as strong": STRONG_WARPS,
+  "no averaged weights": {"optimizer.ema": 0.0},
+  "no elastic": {"augment.elastic": 0.0},
+}
+ARMS_BEFORE = {
   "recipe": {},
   # Without a part of it.
   "no frame": {"data.frame": ""},
@@ -78,23 +93,28 @@ NETWORKS = {
   "recipe": {},
   "one head over 4 x 4 places": NETWORK_BEFORE,
 }
+# Variant -> arms, and what is changed in all of them.
+SWEEPS: dict[str, tuple[dict, dict]] = {
+  "": (ARMS, {}),
+  "before": (ARMS_BEFORE, BEFORE),
+  "network": (NETWORKS, BY_MEANS),
+  "smoke": ({name: ARMS[name] for name in ("recipe", "no warps")}, {}),
+}
 
 
 def get_sweep(grid, variant=""):
-  """The sweep; `:network` is another one, `:smoke` four cells for tests."""
-  if variant not in ("", "network", "smoke"):
+  """The sweep; `:before` and `:network` are others, `:smoke` is for tests."""
+  if variant not in SWEEPS:
     raise ValueError(
-      f'expected variant "", "network" or "smoke", got "{variant}"'
+      f'expected variant "", "before", "network" or "smoke", got "{variant}"'
     )
-  smoke, network = variant == "smoke", variant == "network"
+  smoke = variant == "smoke"
   count = 2 if smoke else 5
-  arms = NETWORKS if network else ARMS
-  if smoke:
-    arms = {name: ARMS[name] for name in ("recipe", "no frame")}
+  arms, changes = SWEEPS[variant]
   return grid.sweep(
     config="configs/omniglot_small.py" + (":smoke" if smoke else ""),
     changes={
-      **({} if network else BEFORE),
+      **changes,
       "data.eval_split": "",
       "data.split_by": "group",
       "data.split_folds": count,

@@ -78,8 +78,10 @@ def test_each_view_stands_behind_their_mean():
   np.testing.assert_allclose(found[:, 0], loop(3), atol=1e-6)
   np.testing.assert_allclose(found[:, 1], embed(images()), atol=1e-6)
   np.testing.assert_allclose(found[:, 1:].mean(axis=1), loop(3), atol=1e-6)
-  # Only where the config compares them.
+  # Only where the config has tasks that compare them.
   fields.evaluation.view_temperature = 0.1
+  assert make_evaluated_views(fields)(embed)(images()).shape == (5, 6)
+  fields.evaluation.episodes = 10
   each = jax.jit(make_evaluated_views(fields)(embed))(images())
   np.testing.assert_allclose(each, found, atol=1e-6)
   fields.evaluation.view_temperature = 0.0

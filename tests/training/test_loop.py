@@ -252,7 +252,7 @@ def test_another_config_in_the_folder_is_refused(whole, data_dir):
     ("evaluation__far", (2.0,), "evaluation.far"),
     ("evaluation__episodes", -1, "evaluation.episodes: expected 0 to 1,000,00"),
     ("evaluation__views", 0, "evaluation.views: expected 1 to 1,000, got 0"),
-    ("evaluation__view_temperature", -1.0, "view_temperature: expected 0 or mo"),
+    ("evaluation__view_temperature", -1.0, "view_temperature: expected 0 or"),
     ("evaluation__ways", 1, "evaluation.ways: expected 2 identities or more"),
     ("evaluation__cameras", "c", "evaluation.cameras: expected an expression"),
     ("evaluation__cameras", "_(.)", "doesn't say the names of its files"),

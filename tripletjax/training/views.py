@@ -88,8 +88,10 @@ def make_views(config: ConfigDict, *, each: bool = False) -> ViewsFn | None:
 
 
 def make_evaluated_views(config: ConfigDict) -> ViewsFn | None:
-  """As `make_views`, each of them where the config compares them."""
-  return make_views(config, each=config.evaluation.view_temperature > 0)
+  """As `make_views`, each of them where the config's tasks compare them."""
+  fields = config.evaluation
+  each = fields.view_temperature > 0 and fields.episodes > 0
+  return make_views(config, each=each)
 
 
 def means(embeddings: np.ndarray) -> np.ndarray:
