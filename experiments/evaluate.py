@@ -52,11 +52,12 @@ COUNTS = {
     ("one_shot_episodes", 400, "Number of episodes."),
     ("gallery_images", None, "So many of an identity; its others ask."),
     ("views", None, "Augmented ones of each image, averaged; the run's."),
-    ("turns", 1, "Quarter turns of each image, embedded beside each other."),
   )
 }
 OTHERS = (
-  flags.DEFINE_float("cluster_threshold", None, "Agglomerative, up to this."),
+  flags.DEFINE_float(
+    "cluster_threshold", None, "Agglomerative up to this distance, not k-means."
+  ),
   flags.DEFINE_float("view_temperature", None, "One-shot by views; 0: means."),
   flags.DEFINE_multi_string("beside", [], "One more run, embedded beside."),
   flags.DEFINE_bool("by_group", False, "Each group by itself too."),

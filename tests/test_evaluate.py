@@ -1,6 +1,5 @@
 """A finished run, evaluated: the command and what it stands on."""
 
-import dataclasses
 import json
 import shutil
 import subprocess
@@ -28,7 +27,7 @@ from tripletjax.training.evaluation_settings import (
   explain,
 )
 from tripletjax.training.loop import train_and_evaluate
-from tripletjax.training.splits import DEFAULTS, open_part
+from tripletjax.training.splits import DEFAULTS
 
 ROOT = Path(__file__).parent.parent
 # Enough of the protocols for what isn't about them.
@@ -466,30 +465,6 @@ def test_views_are_compared_in_one_shot_tasks_alone(trained, tmp_path):
   ):
     with pytest.raises(UserError, match=message):
       evaluate_run(run, data_dir=data, beside=[other], **how)
-
-
-def test_turned_images_stand_beside_them(trained, tmp_path):
-  run, data, _ = trained
-  found = {}
-  for turns in (1, 4):
-    evaluate_run(run, data_dir=data, turns=turns, output=tmp_path, **FEW)
-    with np.load(tmp_path / "embeddings.npz") as arrays:
-      found[turns] = arrays["embeddings"].reshape(-1, turns, 16) * turns**0.5
-  np.testing.assert_allclose(found[4][:, 0], found[1][:, 0], atol=1e-5)
-  # The same network on images that were turned beforehand.
-  loaded = finished.load_run(run)
-  source = open_part(loaded.config, data, "eval")
-  for quarters in (1, 3):
-    images = [np.rot90(source[i], quarters) for i in range(len(source))]
-    expected = embed_source(
-      finished.trained_state(loaded),
-      dataclasses.replace(source, images=np.stack(images)),
-      jax.local_devices()[:1],
-      batch_size=64,
-    )
-    np.testing.assert_allclose(found[4][:, quarters], expected, atol=1e-5)
-  with pytest.raises(UserError, match="--turns: expected 1 to 4, got 5"):
-    evaluate_run(run, data_dir=data, turns=5)
 
 
 def test_runs_side_by_side(trained, tmp_path):

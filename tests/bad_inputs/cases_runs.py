@@ -25,8 +25,6 @@ FLAGS = [
    "--cameras: 'q(.)' isn't found in E/c0/x_0001.png"),
   ("views", GOOD + "--views=9999", "hours",
    "--views: expected 1 to 1,000, got 9,999"),
-  ("turns", GOOD + "--turns=5", "more than there are",
-   "--turns: expected 1 to 4, got 5"),
   ("view-temperature", GOOD + "--view_temperature=nan", "no number",
    "--view_temperature: expected 0 or more, got nan"),
   ("ks", GOOD + "--ks=x", "no number", "--ks: expected numbers, got 'x'"),

@@ -81,32 +81,6 @@ def with_quarter_turns(source: Source) -> Source:
   return dataclasses.replace(source, **changed)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Turned:
-  images: Any
-  quarters: int
-
-  def __getitem__(self, index: int) -> np.ndarray:
-    return np.ascontiguousarray(np.rot90(self.images[index], self.quarters))
-
-
-def turned(source: Source, quarters: int) -> Source:
-  """The same set with all images turned, counterclockwise.
-
-  Args:
-    source: images, as high as wide unless `quarters` is even.
-    quarters: of a turn; of 0 the source itself.
-
-  >>> images = np.array([[[[1], [2]], [[3], [4]]]], np.uint8)
-  >>> source = Source(images, np.array([0], np.int32), ("a",), (2, 2, 1))
-  >>> turned(source, 1)[0][..., 0].tolist()
-  [[2, 4], [1, 3]]
-  """
-  if not quarters:
-    return source
-  return dataclasses.replace(source, images=_Turned(source.images, quarters))
-
-
 def turn(images: np.ndarray, turns: np.ndarray) -> np.ndarray:
   """Turns images `[B, S, S, C]`, each by so many quarters, on the host."""
   turned = images.copy()

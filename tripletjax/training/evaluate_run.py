@@ -11,7 +11,6 @@ import numpy as np
 
 from tripletjax import writers
 from tripletjax.data.sources import Source
-from tripletjax.data.turns import TURNS, turned
 from tripletjax.errors import UserError
 from tripletjax.metrics import METRICS
 from tripletjax.training import parallel
@@ -60,7 +59,6 @@ def evaluate_run(
   pairs: str | None = None,
   views: int | None = None,
   view_temperature: float | None = None,
-  turns: int = 1,
   beside: Sequence[str | Path] = (),
   output: str | Path | None = None,
   baselines: bool = True,
@@ -91,8 +89,6 @@ def evaluate_run(
       `evaluation.views` when None.
     view_temperature: of one-shot tasks that compare views (`nearest_views`), 0
       for their means; the run's `evaluation.view_temperature` when None.
-    turns: of each image, by quarters, whose embeddings stand beside each other:
-      1 is the image as it is, 4 are all.
     beside: folders of other runs, whose embeddings stand beside this one's
       (`committee.py`).
     output: folder for `summary.json` and arrays; `<workdir>/evaluation`.
@@ -112,8 +108,6 @@ def evaluate_run(
     UserError: no run, no checkpoint, no such split; a set without a positive
       pair, or with one identity; embeddings that are not finite.
   """
-  if turns not in range(1, TURNS + 1):
-    raise UserError(f"--turns: expected 1 to {TURNS}, got {turns}")
   if (gallery is None) != (query is None):
     raise UserError("--gallery and --query: expected both or neither, got one")
   if pairs is not None and gallery is not None:
@@ -159,12 +153,6 @@ def evaluate_run(
     check_groups(evaluated, settings)
   if data is not None:
     evaluated = evaluated._replace(name=f"{data} {evaluated.name}")
-  height, width, _ = evaluated.source.image_shape
-  if turns > 1 and height != width:
-    raise UserError(
-      f"--turns: expected 1, since images of {height} x {width} have another "
-      f"shape when turned; got {turns}"
-    )
   identities = len(np.unique(evaluated.labelled.labels))
   say(
     f"{', '.join(str(run.workdir) for run in runs)}, step {run.step}; "
@@ -178,7 +166,6 @@ def evaluate_run(
     evaluated.source,
     devices,
     each=has_tasks and settings.view_temperature > 0,
-    turns=turns,
     baselines=baselines,
   )
   scores = {
@@ -212,7 +199,6 @@ def _embed(
   devices: parallel.Devices,
   *,
   each: bool,
-  turns: int,
   baselines: bool,
 ) -> dict[str, Space]:
   """The representations by name, in the order of the table.
@@ -222,25 +208,22 @@ def _embed(
     source: the images.
     devices: where they are embedded.
     each: whether all views of an image are kept.
-    turns: of each image.
     baselines: whether there are others than the trained network's.
   """
   distance = runs[0].config.loss.distance
-  turned_sets = [turned(source, quarters) for quarters in range(turns)]
   before, trained = [], []
   for run in runs:
     # Made even where it isn't measured: it checks the shape of the images.
     untrained = untrained_state(run, source.image_shape, pretrained=baselines)
     embed = functools.partial(
       embed_source,
+      source=source,
       devices=devices,
       batch_size=run.config.evaluation.batch_size,
       views=make_views(run.config, each=each),
     )
-    found = [embed(trained_state(run), image_set) for image_set in turned_sets]
-    trained += found
-    finite = np.isfinite(means(side_by_side(found))).all(axis=1)
-    broken = int(np.sum(~finite))
+    trained.append(embed(trained_state(run)))
+    broken = int(np.sum(~np.isfinite(means(trained[-1])).all(axis=1)))
     if broken:
       raise UserError(
         f"--workdir: the network of {run.workdir} at step {run.step} gives NaN "
@@ -248,7 +231,7 @@ def _embed(
         "diverged; train again with a smaller optimizer.learning_rate"
       )
     if baselines:
-      before += [embed(untrained, image_set) for image_set in turned_sets]
+      before.append(embed(untrained))
   spaces = {"trained": Space(side_by_side(trained), distance)}
   if not baselines:
     return spaces
