@@ -28,8 +28,8 @@ def nearest_views(
 
       (S(d(x_v, y_0)) + S(d(x_0, y_v))) / 2,  S(d) = -T log mean_v exp(-d_v / T)
 
-  S is the least of V numbers but for T log V at most, as T goes to 0, and their
-  mean for a large T. Products: 2 V of those of `distance`.
+  S is at most T log V above the least of its V numbers, and near their mean for
+  a large T. It takes 2 V times what `distance` takes.
 
   Args:
     distance: a name from `DISTANCES`, or a function of `x` and `y`, which has
@@ -70,7 +70,7 @@ def nearest_views(
       asked = jnp.logaddexp(sums[1], -function(x[0], other) / temperature)
       return (asking, asked), None
 
-    nothing = jnp.full((x.shape[1], y.shape[1]), -jnp.inf)
+    nothing = jnp.full_like(function(x[0], y[0]), -jnp.inf)
     sums, _ = lax.scan(add, (nothing, nothing), (x[1:], y[1:]))
     return -temperature * ((sums[0] + sums[1]) / 2 - math.log(views))
 
