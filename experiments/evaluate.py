@@ -59,7 +59,7 @@ OTHERS = (
     "cluster_threshold", None, "Agglomerative up to this distance, not k-means."
   ),
   flags.DEFINE_float("view_temperature", None, "One-shot by views; 0: means."),
-  flags.DEFINE_multi_string("beside", [], "One more run, embedded beside."),
+  flags.DEFINE_multi_string("beside", [], "Another run beside; may repeat."),
   flags.DEFINE_bool("by_group", False, "Each group by itself too."),
   flags.DEFINE_bool("baselines", True, "Measure them beside it."),
 )

@@ -100,7 +100,7 @@ COMMANDS = [
   ("results-missing", "results --results=no", "no such folder",
    "--results: there is no folder 'no'"),
   ("results-empty", "results --results={w}/configs", "no result in it",
-   "--results: expected omniglot_small1.json, omniglot_recipe.csv, "),
+   "--results: expected omniglot_small1.json, omniglot_ablation.csv, "),
   ("suite", "benchmark --suite=speed", "no such suite",
    "flag --suite=speed: value should be one of <losses|input|evaluation|"),
   ("size", "benchmark --sizes=big", "no size", "--sizes: "),

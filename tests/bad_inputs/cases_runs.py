@@ -86,6 +86,9 @@ FOLDERS = [
    CONFIG + "evaluation.batch_size: expected a whole number from 1, got 0"),
   ("config_folds", "", "one fold",
    CONFIG + "evaluation.folds: expected a whole number from 2, got 1"),
+  ("config_temperature", "", "infinite",
+   CONFIG + "evaluation.view_temperature: expected a finite number from 0, got "
+   "inf"),
   ("data_empty", "--data=parquet", "an empty data.json",
    "--workdir: ...data.json can't be read: "),
   ("data_list", "--data=parquet", "another JSON",

@@ -368,6 +368,7 @@ def _runs(world, server):
     ("batch", "evaluation.batch_size", 0),
     ("section", "data", 3),
     ("folds", "evaluation.folds", 1),
+    ("temperature", "evaluation.view_temperature", float("inf")),
   ):
     fields(f"config_{name}", field, value)
   other("data_empty", data="")

@@ -75,8 +75,8 @@ def test_nan_comes_through():
 
 
 def test_a_moved_drawing_is_found_by_the_view_that_lies_as_it():
-  # Of two drawings that are shown the first is asked for, moved by 3; its mean
-  # lies nearer to the second one, a view of it at the first.
+  # The first of two drawings is asked for; the mean of the question lies nearer
+  # to the second, and its one view lies beyond that one, or beside the first.
   shown = np.array([[[0.0], [0.0]], [[1.4], [1.4]]])
   asked = np.array([[[1.0], [1.9]]])  # mean and one view
   moved = np.array([[[1.0], [0.1]]])

@@ -70,11 +70,10 @@ def load_runs(
 def _check_views(runs: Sequence[FinishedRun]) -> None:
   """Of views that are compared all runs have to have as many."""
   first = runs[0].config.evaluation
+  compared = ("views",) if first.view_temperature else ()
   for run in runs:
-    for name in ("view_temperature", "views"):
+    for name in ("view_temperature", *compared):
       found, wanted = (c[name] for c in (run.config.evaluation, first))
-      if first.view_temperature == 0 and name == "views":
-        continue
       if found != wanted:
         raise UserError(
           f"--beside: {run.workdir} has evaluation.{name} = {found}; expected "

@@ -36,6 +36,7 @@ _KINDS = {
   int: "a whole number",
   bool: "true or false",
   (list, tuple): "a list",
+  (int, float): "a finite number",
 }
 SAVED: dict[str, tuple[Any, int | None]] = {
   "seed": (int, 0),
@@ -79,7 +80,7 @@ SAVED: dict[str, tuple[Any, int | None]] = {
   "evaluation.folds": (int, 2),
   "evaluation.cameras": (str, None),
   "evaluation.views": (int, 1),
-  "evaluation.view_temperature": (float, 0),
+  "evaluation.view_temperature": ((int, float), 0),
 }
 # Of these, the names that there are.
 CHOSEN = (
@@ -157,6 +158,8 @@ def check_saved(
   for field, (kind, least) in SAVED.items():
     value = functools.reduce(getattr, field.split("."), config)
     fits = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
+    # JSON as Python writes and reads it has NaN and Infinity.
+    fits &= not isinstance(value, float) or math.isfinite(value)
     if not fits or (least is not None and value < least):
       bound = "" if least is None else f" from {least}"
       raise UserError(f"{field}: expected {_KINDS[kind]}{bound}, got {value!r}")
