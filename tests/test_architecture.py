@@ -22,6 +22,7 @@ ALLOWED = {
   "masks": {"types"},
   "reductions": {"types", "registry"},
   "folds": set(),
+  "keys": set(),
   "gaps": {"folds"},
   "searches": {"folds"},
   "miners": {"types", "distances", "folds", "gaps", "searches"},
@@ -33,6 +34,7 @@ ALLOWED = {
     "reductions",
     "folds",
     "gaps",
+    "keys",
     "searches",
     "miners",
   },
@@ -104,6 +106,7 @@ ALLOWED = {
   "training": {
     "errors",
     "heap",
+    "keys",
     "types",
     "distances",
     "masks",

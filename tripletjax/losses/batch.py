@@ -11,6 +11,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from tripletjax.distances import at_least_float32, resolve_distance
+from tripletjax.keys import quick_key
 from tripletjax.losses.rows import Block, over_rows
 from tripletjax.losses.sides import Sides, make_sides
 from tripletjax.losses.statistics import row_statistics, statistics
@@ -140,7 +141,9 @@ def batch_loss(
     # One key a row, by the example's id: whoever holds the row draws the same.
     keys=None
     if key is None
-    else jax.vmap(jax.random.fold_in, (None, 0))(key, sides.anchors.ids),
+    else jax.vmap(jax.random.fold_in, (None, 0))(
+      quick_key(key), sides.anchors.ids
+    ),
     each_pair_once=each_pair_once,
     per_row=per_row,
   )

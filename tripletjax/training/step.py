@@ -20,6 +20,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from tripletjax.data.turns import turn_on_device
+from tripletjax.keys import quick_key
 from tripletjax.training.chunks import (
   EmbedFn,
   Examples,
@@ -224,8 +225,8 @@ def _training_embed(
 
 def step_keys(key: jax.Array, step: ArrayLike) -> tuple[jax.Array, jax.Array]:
   """The keys of a step by the run's base key: to augment, and to mine."""
-  augment_key, miner_key = jax.random.split(jax.random.fold_in(key, step))
-  return augment_key, miner_key
+  keys = jax.random.split(jax.random.fold_in(quick_key(key), step))
+  return keys[0], keys[1]
 
 
 def network_input(
@@ -255,8 +256,7 @@ def _examples(batch: Batch, key: jax.Array, axis_name: str) -> Examples:
   # By the place in the global batch, whatever the number of devices.
   positions = lax.axis_index(axis_name) * count + jnp.arange(count)
   keys = jax.vmap(jax.random.fold_in, (None, 0))(key, positions)
-  # No position is so large.
-  shared = jax.random.fold_in(key, jnp.uint32(2**32 - 1))
+  shared = jax.random.fold_in(key, jnp.uint32(2**32 - 1))  # no position
   of_identity = jax.vmap(jax.random.fold_in, (None, 0))(shared, batch["label"])
   return {**examples, "key": keys, "identity_key": of_identity}
 

@@ -29,6 +29,7 @@ from tripletjax.data.augment import (
 )
 from tripletjax.distances import l2_normalize
 from tripletjax.errors import UserError
+from tripletjax.keys import quick_key
 from tripletjax.metrics import nearest_views
 from tripletjax.types import DistanceFn
 
@@ -68,7 +69,7 @@ def make_views(config: ConfigDict, *, each: bool = False) -> ViewsFn | None:
   def views(embed: EmbedImages) -> EmbedImages:
     def embed_views(images: jax.Array) -> jax.Array:
       def one(number: jax.Array) -> jax.Array:
-        key = jax.random.fold_in(jax.random.key(0), number)
+        key = jax.random.fold_in(quick_key(jax.random.key(0)), number)
         # Not `len`: an exported program's batch has no number.
         keys = jnp.broadcast_to(key, images.shape[:1])
         moved = augment(images, keys, chosen=chosen)
