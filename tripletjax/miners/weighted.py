@@ -64,10 +64,10 @@ def distance_weighted(
   ) * jnp.log(rest)
   allowed = negative_mask & (distances < upper)
   log_weight = jnp.where(allowed, log_weight, -jnp.inf)
-  largest = jnp.max(log_weight, axis=1, keepdims=True)
-  weights = jnp.where(
-    allowed, jnp.exp(log_weight - jnp.where(allowed, largest, 0)), 0
-  )
+  largest = jnp.max(log_weight, axis=1)
+  # Of a row without any: -inf less 0 is a weight of 0.
+  largest = jnp.where(largest > -jnp.inf, largest, 0)
+  weights = jnp.exp(log_weight - largest[:, None])
   choice = weighted_choice(weights)
 
   def choose(slots: Slots) -> tuple[jax.Array, jax.Array]:
