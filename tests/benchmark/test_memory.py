@@ -6,6 +6,7 @@ A form that silently holds a cube, or all pairs of a large batch, fails here.
 import pytest
 
 from tripletjax.benchmark.cases import (
+  LIMITS,
   compile_loss,
   known_losses,
   temporary_bytes,
@@ -42,3 +43,21 @@ def test_a_large_batch_is_evaluated_in_blocks(name):
 )
 def test_a_batch_takes_five_matrices_of_its_pairs_at_most(name):
   assert temporaries(name, 1024) <= 5 * 4 * 1024**2
+
+
+@pytest.mark.parametrize(
+  "name",
+  [
+    "distance_weighted",
+    "multi_similarity",
+    "n_hardest",
+    *(
+      pytest.param(name, marks=pytest.mark.slow)
+      for name in LIMITS
+      if name not in ("distance_weighted", "multi_similarity")
+    ),
+  ],
+)
+def test_so_does_a_small_one(name):
+  # Of few pairs the embeddings are half a matrix each, and all is in one block.
+  assert temporaries(name, 256) <= 5 * 4 * 256**2

@@ -1,4 +1,4 @@
-"""One product at the end against products in each block."""
+"""A batch in blocks of rows against the same batch in one."""
 
 import jax
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 
 from tests import batches
 from tripletjax import LOSSES
-from tripletjax.losses import blocks, rows
+from tripletjax.losses import rows
 
 LOSS = {
   "all": ("triplet", {"miner": "all", "margin": 0.3}),
@@ -14,30 +14,11 @@ LOSS = {
   "margin": ("margin", {"beta": 0.7}),
   "multi_similarity": ("multi_similarity", {}),
 }
-
-
-@pytest.fixture(autouse=True)
-def small_blocks(monkeypatch):
-  monkeypatch.setattr(rows, "WHOLE", 0)
-  monkeypatch.setattr(rows, "ROWS", 8)
-
-
-@pytest.fixture
-def ways(monkeypatch):
-  """Which way each evaluation has gone."""
-  gone = []
-  for name in ("in_blocks", "by_distances"):
-    way = getattr(rows, name)
-
-    def noted(*arguments, name=name, way=way):
-      gone.append(name)
-      return way(*arguments)
-
-    monkeypatch.setattr(rows, name, noted)
-  return gone
+REFERENCES = batches.random_batch(9, count=10, classes=5)
 
 
 def slopes(name, distance, **more):
+  """Value, and gradient by the embeddings and by what the loss could learn."""
   # Identities of unequal sizes, so that rows change places; a row of padding.
   embeddings, labels = batches.random_batch(8, count=21, classes=5)
   loss, keywords = LOSS[name]
@@ -59,47 +40,38 @@ def slopes(name, distance, **more):
 
 
 @pytest.mark.parametrize(
-  ("name", "distance"),
+  ("name", "distance", "more"),
   [
-    ("all", "squared_euclidean"),
-    ("all", "cosine"),
-    ("margin", "dot"),
-    ("multi_similarity", "cosine"),
+    ("all", "squared_euclidean", {}),
+    ("all", "euclidean", {}),
+    ("all", lambda x, y: -x @ y.T, {}),
+    ("batch_hard", "squared_euclidean", {}),
+    ("margin", "dot", {}),
+    ("multi_similarity", "cosine", {}),
+    (
+      "all",
+      "cosine",
+      {"references": REFERENCES[0], "reference_labels": REFERENCES[1]},
+    ),
   ],
 )
-def test_both_ways_give_the_same(name, distance, ways, monkeypatch):
-  found = slopes(name, distance)
-  monkeypatch.setattr(blocks, "OWN", 20)
-  expected = slopes(name, distance)
-  assert ways == ["by_distances", "in_blocks"]
+def test_blocks_give_what_the_whole_gives(name, distance, more, monkeypatch):
+  expected = slopes(name, distance, **more)
+  seen = []
+  in_blocks = rows.in_blocks
+
+  def noted(evaluate, anchors, references, parameters, blocks):
+    seen.append(blocks.real.shape)
+    return in_blocks(evaluate, anchors, references, parameters, blocks)
+
+  monkeypatch.setattr(rows, "in_blocks", noted)
+  monkeypatch.setattr(rows, "WHOLE", 0)
+  monkeypatch.setattr(rows, "ROWS", 8)
+  found = slopes(name, distance, **more)
+  assert seen == [(3, 8)]  # 21 rows
   assert np.any(expected[1][0])
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6),
     found,
     expected,
   )
-
-
-@pytest.mark.parametrize(
-  ("name", "distance", "why"),
-  [
-    ("all", "euclidean", "the gradient needs the distances"),
-    ("all", lambda x, y: -x @ y.T, "a function may be lopsided"),
-    ("batch_hard", "squared_euclidean", "no gradient by the matrix"),
-  ],
-)
-def test_other_losses_take_products_in_each_block(name, distance, why, ways):
-  del why
-  slopes(name, distance)
-  assert ways == ["in_blocks"]
-
-
-def test_references_of_their_own_take_products_in_each_block(ways):
-  references, labels = batches.random_batch(9, count=10, classes=5)
-  slopes(
-    "all",
-    "squared_euclidean",
-    references=references,
-    reference_labels=labels,
-  )
-  assert ways == ["in_blocks"]

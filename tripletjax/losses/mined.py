@@ -117,10 +117,12 @@ def mined_triplet_loss(
   def terms(block: Block, parameters: Any) -> RowTotals:
     margin = parameters[0]
     selection = select(miner_fn, block, margin)
-    if isinstance(selection, Triplets) and explicit is not None:
-      few = selection.where.size * FEW <= block.distances.size
-      if few:
-        return _explicit_totals(selection, block, explicit, margin, soft)
+    if (
+      isinstance(selection, Triplets)
+      and explicit is not None
+      and _are_few(selection, block)
+    ):
+      return _explicit_totals(selection, block, explicit, margin, soft)
     return selection_totals(
       block.distances,
       block.masks,
@@ -165,6 +167,17 @@ def select(miner_fn: MinerFn, block: Block, margin: jax.Array) -> Selection:
     key=block.keys,
     embeddings=embeddings,
   )
+
+
+def _are_few(triplets: Triplets, block: Block) -> bool:
+  """Whether to gather them: it pays, and takes no more memory than is there.
+
+  One triplet an anchor is as large as the embeddings; more should be no larger
+  than the matrix of pairs.
+  """
+  count, pairs = triplets.where.size, block.distances.size
+  rows, dimension = block.anchors.shape
+  return count * FEW <= pairs and (count <= rows or count * dimension <= pairs)
 
 
 def _explicit_totals(

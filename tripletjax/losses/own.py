@@ -14,9 +14,6 @@ from jaxtyping import Array, Float
 
 from tripletjax.distances import (
   DISTANCES,
-  cosine_distance,
-  dot_distance,
-  squared_euclidean_distance,
 )
 from tripletjax.types import DistanceFn
 
@@ -32,15 +29,6 @@ def own_distances(
   if _named(distance_fn) not in DISTANCES.values():
     return distance_fn(x, x)
   return _of_both_sides(distance_fn(x, lax.stop_gradient(x)))
-
-
-def is_linear(distance_fn: DistanceFn) -> bool:
-  """Whether a gradient by one side needs no distances, and d is symmetric."""
-  return _named(distance_fn) in (
-    squared_euclidean_distance,
-    cosine_distance,
-    dot_distance,
-  )
 
 
 def _named(distance_fn: DistanceFn) -> Callable[..., jax.Array]:

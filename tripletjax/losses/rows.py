@@ -22,7 +22,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from tripletjax.folds import WIDTH
-from tripletjax.losses.blocks import Blocks, are_own, by_distances, in_blocks
+from tripletjax.losses.blocks import Blocks, in_blocks
 from tripletjax.losses.gradients import with_gradients
 from tripletjax.losses.own import own_distances
 from tripletjax.losses.sides import Side, Sides
@@ -147,27 +147,16 @@ def over_rows(
   def evaluate(
     differentiable: tuple, labels: Side, where_to_look: Any
   ) -> tuple[jax.Array, tuple]:
-    anchors, referred, parameters, distances = differentiable
+    anchors, referred, parameters = differentiable
+    distances = distance_fn(anchors, referred)
     block = block_of(anchors, referred, labels, where_to_look, distances)
     totals, extras = row_fn(block, parameters)
     return jnp.sum(totals.loss), (totals.selected, totals.active, extras)
 
-  def with_distances(differentiable: tuple, *more: Any) -> Any:
-    anchors, referred, parameters = differentiable
-    distances = distance_fn(anchors, referred)
-    return evaluate((anchors, referred, parameters, distances), *more)
-
   inputs = (sides.anchors.embeddings, references.embeddings, parameters)
-  constants = lax.stop_gradient(inputs)
   blocks = Blocks(sides.anchors, looks, block_rows(rows, columns))
-  own = sides.references is sides.anchors
-  if own and are_own(evaluate, distance_fn, constants, blocks):
-    loss, by, results = by_distances(evaluate, distance_fn, *constants, blocks)
-    loss = with_gradients(loss, (inputs[0], inputs[2]), by)
-  else:
-    loss, by, results = in_blocks(with_distances, *constants, blocks)
-    loss = with_gradients(loss, inputs, by)
-  return Rows(loss, *results)
+  loss, by, results = in_blocks(evaluate, *lax.stop_gradient(inputs), blocks)
+  return Rows(with_gradients(loss, inputs, by), *results)
 
 
 def _has_weights(distance_fn: DistanceFn, sides: Sides) -> bool:

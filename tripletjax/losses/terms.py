@@ -122,11 +122,11 @@ def log_sum_exp(
   The sum of nothing is 0 and its logarithm -inf, which has no gradient: such a
   row has to be masked by the caller.
   """
-  largest = jnp.max(jnp.where(where, values, -jnp.inf), axis=1)
-  largest = jax.lax.stop_gradient(jnp.where(has_any(where), largest, 0))
-  # Double where: exp may overflow where there is no value.
-  powers = jnp.exp(jnp.where(where, values - largest[:, None], 0))
-  total = jnp.sum(jnp.where(where, powers, 0), axis=1)
+  # Of an exponential -inf is as good as nothing, in the gradient too.
+  values = jnp.where(where, values, -jnp.inf)
+  largest = jax.lax.stop_gradient(jnp.max(values, axis=1))
+  largest = jnp.where(has_any(where), largest, 0)
+  total = jnp.sum(jnp.exp(values - largest[:, None]), axis=1)
   return largest + jnp.log(jnp.where(has_any(where), total, 1))
 
 
