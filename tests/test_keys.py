@@ -58,6 +58,18 @@ def test_elsewhere_keys_stay(monkeypatch):
   assert quick_key(key) is key
 
 
+def test_other_counters_stay():
+  key = jax.random.key(5)
+  with jax.threefry_partitionable(False):
+    assert quick_key(key) is key
+
+
+@pytest.mark.parametrize("key", [3, np.arange(2), jnp.zeros(2)])
+def test_what_is_no_key(key):
+  with pytest.raises(TypeError, match="invalid PRNG key data"):
+    quick_key(key)
+
+
 def test_too_many_numbers():
   key = quick_key(jax.random.key(0))
   with pytest.raises(ValueError, match=r"fewer than 2\^32 numbers"):

@@ -26,17 +26,26 @@ def quick_key(key: jax.Array) -> jax.Array:
 
   Args:
     key: of `jax.random.key`, or raw, of `jax.random.PRNGKey`. One that isn't
-      Threefry's comes back as it is, and so does any where the default backend
-      is no CPU.
+      Threefry's draws as before, and so does any where the default backend is
+      no CPU or `jax_threefry_partitionable` is off.
+
+  Raises:
+    TypeError: it is no key.
 
   >>> key = jax.random.key(0)
   >>> bool(jax.random.uniform(quick_key(key)) == jax.random.uniform(key))
   True
   """
-  if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+  typed = isinstance(key, jax.Array) and jnp.issubdtype(
+    key.dtype, jax.dtypes.prng_key
+  )
+  if not typed:
     key = jax.random.wrap_key_data(key)
-  threefry = jax.random.key_impl(key) == "threefry2x32"
-  if not threefry or jax.default_backend() != "cpu":
+  if (
+    jax.random.key_impl(key) != "threefry2x32"
+    or jax.default_backend() != "cpu"
+    or not jax.config.jax_threefry_partitionable
+  ):
     return key
   return jax.random.wrap_key_data(jax.random.key_data(key), impl=_QUICK)
 

@@ -12,9 +12,7 @@ import jax
 from jax import lax
 from jaxtyping import Array, Float
 
-from tripletjax.distances import (
-  DISTANCES,
-)
+from tripletjax.distances import DISTANCES
 from tripletjax.types import DistanceFn
 
 
