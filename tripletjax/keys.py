@@ -12,6 +12,7 @@ By a prototype on two cores, 264 x 8 numbers, each by its own key, in a loop:
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -41,10 +42,11 @@ def quick_key(key: jax.Array) -> jax.Array:
   )
   if not typed:
     key = jax.random.wrap_key_data(key)
+  options: Any = jax.config  # its flags are no attributes that mypy knows
   if (
     jax.random.key_impl(key) != "threefry2x32"
     or jax.default_backend() != "cpu"
-    or not jax.config.jax_threefry_partitionable
+    or not options.jax_threefry_partitionable
   ):
     return key
   return jax.random.wrap_key_data(jax.random.key_data(key), impl=_QUICK)
