@@ -182,12 +182,16 @@ def _segments(columns: int) -> int:
   # Padding copies the rows, which costs as much as the search.
   wanted = 1.4 * columns**0.5
   return min(
-    _whole_segments(columns), key=lambda n: abs(n - wanted), default=32
+    _whole_segments(columns),
+    key=lambda n: abs(n - wanted),
+    default=min(math.ceil(wanted), 32),
   )
 
 
 def _whole_segments(columns: int) -> list[int]:
   wanted = 1.4 * columns**0.5
   most = min(256, int(2 * wanted))
-  least = max(16, math.ceil(wanted / 2))
+  # Enough for a vector, but where all of the row is a few: each segment is
+  # a line of the program.
+  least = max(16 if columns >= 128 else 1, math.ceil(wanted / 2))
   return [n for n in range(least, most + 1) if columns % n == 0]

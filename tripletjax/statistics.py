@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import special, stats
+import scipy
 
 LEVEL = 0.05  # of all tests; intervals hold 1 - LEVEL
 POWER = 0.8
@@ -85,7 +85,9 @@ def mean_interval(values: Sequence[float]) -> Interval:
   if count < 2:
     return Interval(mean, nan, nan, count, len(array) - count)
   sd = _spread(finite)
-  half = float(stats.t.ppf(1 - LEVEL / 2, count - 1) * sd / np.sqrt(count))
+  half = float(
+    scipy.stats.t.ppf(1 - LEVEL / 2, count - 1) * sd / np.sqrt(count)
+  )
   return Interval(mean, half, sd, count, len(array) - count)
 
 
@@ -101,7 +103,7 @@ def paired_t(differences: Sequence[float]) -> float:
   if sd == 0:
     return 1.0 if interval.mean == 0 else float("nan")
   t = interval.mean / (sd / np.sqrt(count))
-  return float(2 * stats.t.sf(abs(t), count - 1))
+  return float(2 * scipy.stats.t.sf(abs(t), count - 1))
 
 
 def sign_flip(
@@ -170,16 +172,20 @@ def effect_size(differences: Sequence[float]) -> tuple[float, float]:
   if count < 3:
     return d_z, float("nan")
   half = (count - 1) / 2
-  log = special.gammaln(half) - special.gammaln(half - 0.5) - 0.5 * np.log(half)
+  log = (
+    scipy.special.gammaln(half)
+    - scipy.special.gammaln(half - 0.5)
+    - 0.5 * np.log(half)
+  )
   return d_z, float(d_z * np.exp(log))
 
 
 def power_of(d_z: float, count: int, *, level: float = LEVEL) -> float:
   """Power of the two-sided paired t test, by the noncentral t."""
-  critical = stats.t.ppf(1 - level / 2, count - 1)
+  critical = scipy.stats.t.ppf(1 - level / 2, count - 1)
   shift = abs(d_z) * np.sqrt(count)
-  above = stats.nct.sf(critical, count - 1, shift)
-  return float(above + stats.nct.cdf(-critical, count - 1, shift))
+  above = scipy.stats.nct.sf(critical, count - 1, shift)
+  return float(above + scipy.stats.nct.cdf(-critical, count - 1, shift))
 
 
 def seeds_to_settle(
@@ -265,7 +271,7 @@ def welch(first: Sequence[float], second: Sequence[float]) -> Interval:
     freedom = error**4 / sum(
       part**2 / (side.n - 1) for part, side in zip(parts, (a, b), strict=True)
     )
-    half = float(stats.t.ppf(1 - LEVEL / 2, freedom) * error)
+    half = float(scipy.stats.t.ppf(1 - LEVEL / 2, freedom) * error)
   return Interval(b.mean - a.mean, half, error, count, excluded)
 
 

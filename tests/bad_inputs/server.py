@@ -23,6 +23,10 @@ import warnings
 
 def preload():
   import jax
+  import scipy.interpolate
+  import scipy.stats  # noqa: F401
+  import sklearn.cluster
+  import sklearn.manifold  # noqa: F401
 
   import tripletjax.benchmark.losses
   import tripletjax.data.importing

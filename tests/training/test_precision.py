@@ -51,7 +51,9 @@ def loss_and_gradient(name, dtype, norm):
 
 
 @pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+  "name", ["convnet", pytest.param("resnet18", marks=pytest.mark.slow)]
+)
 def test_in_bfloat16_all_that_is_kept_is_float32(name, norm):
   (loss, (embeddings, updates)), gradient = loss_and_gradient(
     name, "bfloat16", norm

@@ -99,12 +99,12 @@ def _turn_hue(image: jax.Array, turn: jax.Array) -> jax.Array:
   # Grey has no hue; any is as good.
   safe = jnp.where(spread == 0, 1, spread)
   red, green, blue = jnp.split(image, 3, axis=-1)
+  # Never by `value == red`: a compiler that computes one of them again, rounded
+  # otherwise, would find that none is the largest.
   sixths = jnp.where(
-    value == red,
+    red >= jnp.maximum(green, blue),
     (green - blue) / safe,
-    jnp.where(
-      value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe
-    ),
+    jnp.where(green >= blue, 2 + (blue - red) / safe, 4 + (red - green) / safe),
   )
   apart = (sixths + 6 * turn + jnp.array([[[5.0, 3.0, 1.0]]])) % 6
   # Each channel is the largest, less the spread times how far the hue is from

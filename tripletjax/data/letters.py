@@ -14,7 +14,7 @@ import itertools
 from typing import NamedTuple
 
 import numpy as np
-from scipy.interpolate import make_interp_spline
+import scipy
 
 Stroke = np.ndarray  # [points, 2], x to the right and y downwards
 Letter = list[Stroke]
@@ -73,7 +73,9 @@ def smooth(stroke: Stroke, points: int) -> np.ndarray:
   steps = np.linalg.norm(np.diff(stroke, axis=0), axis=1)
   steps = np.maximum(steps, 1e-3 * steps.mean()) ** 0.6
   at = np.concatenate([[0.0], np.cumsum(steps)])
-  line = make_interp_spline(at, stroke, k=min(3, len(stroke) - 1))
+  line = scipy.interpolate.make_interp_spline(
+    at, stroke, k=min(3, len(stroke) - 1)
+  )
   return line(np.linspace(0.0, at[-1], points))
 
 

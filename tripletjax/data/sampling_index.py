@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import sparse
 
 from tripletjax.errors import UserError
 
@@ -70,7 +70,7 @@ def index_labels(labels: ArrayLike) -> Index:
   # A matrix with a one for each example, from columns to rows: SciPy's way is
   # a counting sort, stable, in 32 bits. NumPy's sorting takes three times as
   # long, and twelve bytes for each image.
-  rows = sparse.csc_array(
+  rows = scipy.sparse.csc_array(
     (
       np.ones(count, np.int8),
       labels.astype(np.int32, copy=False),

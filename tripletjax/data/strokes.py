@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
+import scipy
 import tensorflow_datasets as tfds
 from PIL import Image, ImageDraw
-from scipy.interpolate import make_interp_spline
 
 from tripletjax.data.drawn import DrawnSet
 from tripletjax.data.letters import Letter, invent_alphabet, smooth
@@ -73,7 +73,9 @@ def _by_hand(
   centre = stroke.mean(axis=0)
   skew = np.eye(2) + rng.normal(0, 0.08, (2, 2))
   knots = rng.normal(0, tremor, (4, 2))
-  wander = make_interp_spline(np.linspace(0, 1, 4), knots, k=3)
+  wander = scipy.interpolate.make_interp_spline(
+    np.linspace(0, 1, 4), knots, k=3
+  )
   return (
     (stroke - centre) @ skew.T
     + centre

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from tripletjax.drills.running import Job
 from tripletjax.drills.watching import Samples, Watched, in_turns, watched
@@ -114,7 +114,9 @@ def compared(
     return Compared(*[math.nan] * 6)
   # The difference of logarithms is small, and so nearly the share itself.
   ratios = [np.log(x[:, 0] / x[:, 1]) for x in (later, before)]
-  low, high = stats.ttest_ind(*ratios, equal_var=False).confidence_interval()
+  low, high = scipy.stats.ttest_ind(
+    *ratios, equal_var=False
+  ).confidence_interval()
   one, witness = before.mean(axis=0).tolist()
   one_later, witness_later = later.mean(axis=0).tolist()
   return Compared(

@@ -7,7 +7,6 @@ import warnings
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from sklearn import cluster, exceptions, metrics
 
 from tripletjax.distances import (
   at_least_float32,
@@ -152,6 +151,9 @@ def find_clusters(
     return None
   if len(array) == 1:  # scikit-learn wants two
     return np.zeros(1, np.int64)
+  # Its import takes a second, which a command that clusters nothing saves.
+  from sklearn import cluster
+
   return cluster.AgglomerativeClustering(
     n_clusters=clusters,
     distance_threshold=threshold,
@@ -228,6 +230,9 @@ def agreement(labels: ArrayLike, clusters: ArrayLike) -> dict[str, float]:
     float(np.sum(sizes * (sizes - 1)) / 2)
     for sizes in (overlap, of_cluster, of_identity)
   )
+  # Here for the same reason.
+  from sklearn import metrics
+
   pair_precision = both / of_one if of_one else np.nan
   pair_recall = both / of_other if of_other else np.nan
   values = (
@@ -257,6 +262,8 @@ def _kmeans(
   clusters: int,
   seed: int,
 ) -> np.ndarray:
+  from sklearn import cluster, exceptions
+
   points = at_least_float32(jnp.asarray(embeddings))
   if distance in ("cosine", "angular"):
     points = l2_normalize(points)

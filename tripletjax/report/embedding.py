@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from matplotlib.figure import Figure
-from scipy.spatial import KDTree
-from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
 from tripletjax.report.canvas import (
@@ -92,6 +91,9 @@ def project(embeddings: np.ndarray, *, seed: int) -> np.ndarray:
   noise = np.random.default_rng(seed).normal(size=start.shape)
   start = start / (spread if spread > 0 else 1) + 1e-2 * noise
   if count >= 5:
+    # Its import takes a second, which a command that draws nothing saves.
+    from sklearn.manifold import TSNE
+
     # One thread: the same picture on every machine, and on a shared machine
     # four times faster than threads that spin while they wait for each other.
     # The rate is above scikit-learn's "auto", which needs twice the steps.
@@ -117,7 +119,7 @@ def spread(points: np.ndarray, *, gap: float) -> np.ndarray:
   """
   points = points.copy()
   for _ in range(50):
-    pairs = KDTree(points).query_pairs(gap, output_type="ndarray")
+    pairs = scipy.spatial.KDTree(points).query_pairs(gap, output_type="ndarray")
     if not len(pairs):
       break
     first, second = pairs.T

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
-from scipy import stats
 
 from tripletjax.report.canvas import DPI
 from tripletjax.report.evaluation_files import Curves
@@ -142,12 +142,12 @@ def _dress(axes: Axes, title: str, xlabel: str) -> None:
 
 def _det_axes(axes: Axes, least: float) -> None:
   def forward(rate: np.ndarray) -> np.ndarray:
-    return stats.norm.ppf(np.clip(rate, 1e-12, 1 - 1e-12))
+    return scipy.stats.norm.ppf(np.clip(rate, 1e-12, 1 - 1e-12))
 
   limits = (max(least, 1e-5), 0.9)
   ticks = [tick for tick in _DET_TICKS if limits[0] <= tick <= limits[1]]
-  axes.set_xscale("function", functions=(forward, stats.norm.cdf))
-  axes.set_yscale("function", functions=(forward, stats.norm.cdf))
+  axes.set_xscale("function", functions=(forward, scipy.stats.norm.cdf))
+  axes.set_yscale("function", functions=(forward, scipy.stats.norm.cdf))
   axes.set_xlim(*limits)
   axes.set_ylim(*limits)
   axes.set_xticks(ticks)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy
 
 COLUMNS = {
   "recall@1": "recall@1",
@@ -100,7 +100,9 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
   if count < 2:
     return float(np.mean(values)), float("nan")
   error = float(np.std(values, ddof=1)) / np.sqrt(count)
-  return float(np.mean(values)), float(stats.t.ppf(0.975, count - 1) * error)
+  return float(np.mean(values)), float(
+    scipy.stats.t.ppf(0.975, count - 1) * error
+  )
 
 
 def _interval(values: Sequence[float]) -> dict[str, Any]:
