@@ -8,12 +8,10 @@ import tempfile
 # Compiling is most of the time of the tests, here and in processes that they
 # start: results are the same but for rounding. The emitters before the present
 # ones compile twice as fast; another version may not know the flag, and end.
-from jaxlib import version
+from tests.emitters import OLD_EMITTERS
 
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
-if version.__version__.startswith("0.10."):
-  flags = os.environ.get("XLA_FLAGS", "")
-  os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_use_fusion_emitters=false"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {OLD_EMITTERS}"
 
 import jax
 import pytest

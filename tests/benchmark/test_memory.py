@@ -5,6 +5,7 @@ A form that silently holds a cube, or all pairs of a large batch, fails here.
 
 import pytest
 
+from tests.emitters import NEW_EMITTERS
 from tripletjax.benchmark.cases import (
   LIMITS,
   compile_loss,
@@ -15,7 +16,7 @@ from tripletjax.benchmark.data import SIZES
 
 # XLA lays out the memory before it generates code, which takes half of the time
 # and isn't needed.
-OPTIONS = {"xla_backend_optimization_level": 0}
+OPTIONS = {"xla_backend_optimization_level": 0, **NEW_EMITTERS}
 
 
 def temporaries(name, batch):

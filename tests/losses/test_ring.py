@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests import batches
+from tests.emitters import NEW_EMITTERS
 from tripletjax.losses import (
   RING_MINERS,
   mined_triplet_loss,
@@ -204,7 +205,7 @@ def test_memory_does_not_grow_with_the_devices(miner):
   # As many rows a device: the batch grows with the number of devices.
   def temporaries(loss_fn, count):
     found = lowered(loss_fn, count, 128, miner=miner)
-    return found.compile().memory_analysis().temp_size_in_bytes
+    return found.compile(NEW_EMITTERS).memory_analysis().temp_size_in_bytes
 
   ring = [temporaries(ring_triplet_loss, count) for count in (2, 8)]
   gathered = [temporaries(mined_triplet_loss, count) for count in (2, 8)]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from configs import digits
+from tests.emitters import NEW_EMITTERS
 from tripletjax import UserError
 from tripletjax.models import NORMS, ResNet18
 from tripletjax.training import objective
@@ -109,7 +110,8 @@ def temporaries(batch, chunk, side=160, features=()):
     chunk=chunk,
   )
   images = jax.ShapeDtypeStruct((batch, side, side, 3), jnp.uint8)
-  compiled = jax.jit(run).lower(params, {"image": images}).compile()
+  lowered = jax.jit(run).lower(params, {"image": images})
+  compiled = lowered.compile(NEW_EMITTERS)
   return compiled.memory_analysis().temp_size_in_bytes
 
 

@@ -9,6 +9,7 @@ import optax
 import pytest
 
 from configs import digits
+from tests.emitters import NEW_EMITTERS
 from tripletjax import LOSSES, MINERS, UserError
 from tripletjax.data.augment import EXAMPLES, augment
 from tripletjax.models import ConvNet
@@ -210,7 +211,7 @@ def test_activations_of_one_chunk_are_kept():
     run = batch_value_and_grad(
       embed, lambda e, w: (jnp.sum(e @ e.T), None), chunk=chunk
     )
-    compiled = jax.jit(run).lower(w, x).compile()
+    compiled = jax.jit(run).lower(w, x).compile(NEW_EMITTERS)
     return compiled.memory_analysis().temp_size_in_bytes
 
   # Both hold gradients of the weights; the activations are the difference.
