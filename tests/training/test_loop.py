@@ -2,18 +2,23 @@
 
 import json
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
 from configs import digits
+from tests.emitters import new_emitters
 from tripletjax import UserError
 from tripletjax.training import parallel
 from tripletjax.training.loop import train_and_evaluate
 from tripletjax.training.run_folder import find_run
 
 STEPS = 20
+ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -168,27 +173,46 @@ def test_training_teaches_more_than_nothing(tmp_path, data_dir):
   assert summary["trained"]["map@r"] > summary["untrained"]["map@r"] + 0.1
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("turns", [True, False])
-def test_where_images_are_held_changes_nothing(tmp_path, data_dir, turns):
-  found = {}
+EVERY_PLACE = """
+import sys
+from configs import digits
+from tripletjax.training.loop import train_and_evaluate
+
+workdir, data_dir = sys.argv[1:]
+for turns in (True, False):
   for place in ("host", "device", "none"):
-    said = []
-    train(
-      tmp_path / place,
-      data_dir,
-      devices=2,
-      data__cache=place,
-      augment__rotation_classes=turns,
-      train__duration="4 steps",
-      evaluation__every="4 steps",
-      say=said.append,
+    config = digits.get_config("smoke")
+    config.data.cache = place
+    config.augment.rotation_classes = turns
+    config.train.duration = config.evaluation.every = "4 steps"
+    train_and_evaluate(
+      config, f"{workdir}/{place}-{turns}", data_dir=data_dir, say=print
     )
-    found[place] = rows(tmp_path / place)
-    (line,) = [line for line in said if line.startswith("cache: train ")]
-    words = {"none": "decoded for each batch"}.get(place, f"in {place} memory")
-    assert words in line.partition(";")[0]
-  assert found["none"] == found["host"] == found["device"]
+"""
+
+
+@pytest.mark.slow
+def test_where_images_are_held_changes_nothing(tmp_path, data_dir):
+  # With users' emitters: those of the tests round otherwise where the images
+  # are taken by the same program.
+  said = subprocess.run(
+    [sys.executable, "-c", EVERY_PLACE, tmp_path, data_dir],
+    capture_output=True,
+    text=True,
+    check=True,
+    cwd=ROOT,
+    env=new_emitters(devices=2, cache=tmp_path / "cache"),
+  ).stdout.splitlines()
+  assert said.count("devices: 2 x cpu (cpu)") == 6
+  lines = [line for line in said if line.startswith("cache: train ")]
+  for words in ("in host memory", "in device memory", "decoded for each batch"):
+    assert sum(words in line.partition(";")[0] for line in lines) == 2
+  for turns in (True, False):
+    host, device, none = (
+      rows(tmp_path / f"{place}-{turns}")
+      for place in ("host", "device", "none")
+    )
+    assert none == host == device
 
 
 def test_another_config_in_the_folder_is_refused(whole, data_dir):
