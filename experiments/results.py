@@ -22,6 +22,7 @@ IMAGES = flags.DEFINE_string(
 # File of an ablation -> the arm that others are compared with, its picture.
 ABLATIONS = {
   "omniglot_ablation.csv": ("recipe", "results_ablation"),
+  "omniglot_recipe.csv": ("recipe", "results_recipe"),
   "omniglot_network.csv": ("recipe", "results_network"),
   "omniglot_views.csv": ("single view", "results_views"),
   "omniglot_matching.csv": ("mean of 16", "results_matching"),
