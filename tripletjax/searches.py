@@ -184,7 +184,7 @@ def _segments(columns: int) -> int:
   return min(
     _whole_segments(columns),
     key=lambda n: abs(n - wanted),
-    default=min(math.ceil(wanted), 32),
+    default=min(max(math.ceil(wanted), 1), 32),
   )
 
 
