@@ -1,5 +1,7 @@
 """Laws over every entry of `DISTANCES`."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,12 @@ from jax.test_util import check_grads
 import tripletjax
 from tests import reference
 from tests.emitters import NEW_EMITTERS
-from tripletjax.distances import resolve_distance
+from tripletjax.distances import (
+  DISTANCES,
+  is_symmetric,
+  normalized,
+  resolve_distance,
+)
 from tripletjax.losses.own import own_distances
 
 NAMES = list(tripletjax.DISTANCES)
@@ -77,13 +84,17 @@ def test_gradient_is_finite_where_points_coincide(name, case):
   np.testing.assert_allclose(gradient, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, "on the sphere"])
 def test_distances_of_a_batch_to_itself_have_the_same_derivatives(name):
   x, by = jnp.asarray(points(5, 6)), points(6, 6, 6)
   # A point's distance to itself is a rounding error, and its root no number to
   # compare the slopes of; no loss takes it.
   np.fill_diagonal(by, 0)
-  distance_fn = resolve_distance(name, precision="highest")
+  distance_fn = (
+    normalized("euclidean")
+    if name == "on the sphere"
+    else resolve_distance(name, precision="highest")
+  )
 
   def rectangular(x):
     return jnp.sum(by * distance_fn(x, x))
@@ -98,6 +109,18 @@ def test_distances_of_a_batch_to_itself_have_the_same_derivatives(name):
     return
   forward = jax.jacfwd(own)(x)
   np.testing.assert_allclose(forward, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_those_known_to_be_symmetric():
+  def lopsided(x, y, *, function):
+    return function(x + 2 * y, y)
+
+  of_it = functools.partial(lopsided, function=DISTANCES["euclidean"])
+  assert is_symmetric(normalized("cosine"))
+  assert is_symmetric(normalized(normalized("euclidean")))
+  assert is_symmetric(resolve_distance("dot", precision="highest"))
+  assert not is_symmetric(of_it)
+  assert not is_symmetric(normalized(of_it))
 
 
 def test_a_function_of_one_s_own_needn_t_be_symmetric():

@@ -223,14 +223,29 @@ def normalized(distance: str | DistanceFn) -> DistanceFn:
   Array([[0., 2.],
          [2., 0.]], dtype=float32)
   """
-  function = resolve_distance(distance)
+  return functools.partial(
+    _on_the_sphere, function=resolve_distance(distance)
+  )
 
-  def on_the_sphere(x: jax.Array, y: jax.Array) -> jax.Array:
-    return function(
-      l2_normalize(at_least_float32(x)), l2_normalize(at_least_float32(y))
+
+def _on_the_sphere(
+  x: jax.Array, y: jax.Array, *, function: DistanceFn
+) -> jax.Array:
+  x, y = at_least_float32(x), at_least_float32(y)
+  return function(l2_normalize(x), l2_normalize(y))
+
+
+def is_symmetric(distance_fn: DistanceFn) -> bool:
+  """Whether a distance is known to be d(y, x) = d(x, y): those of `DISTANCES`.
+
+  Of any precision, and on the unit sphere.
+  """
+  while isinstance(distance_fn, functools.partial):
+    on_the_sphere = distance_fn.func is _on_the_sphere
+    distance_fn = (
+      distance_fn.keywords["function"] if on_the_sphere else distance_fn.func
     )
-
-  return on_the_sphere
+  return distance_fn in DISTANCES.values()
 
 
 def check_embeddings(embeddings: ArrayLike, name: str) -> jax.Array:
@@ -257,9 +272,18 @@ def _dot(x: jax.Array, y: jax.Array, precision: lax.PrecisionLike) -> jax.Array:
   return jnp.matmul(x, y.T, precision=precision)
 
 
+@jax.custom_jvp
 def _safe_sqrt(squared: jax.Array) -> jax.Array:
+  """The root, 0 of what rounding made negative; its gradient at 0 is 0."""
+  return jnp.sqrt(jnp.maximum(squared, 0))
+
+
+@_safe_sqrt.defjvp
+def _by_root(primals: tuple, tangents: tuple) -> tuple:
+  # By the root alone: no gradient has to keep the squares beside it.
+  root = _safe_sqrt(*primals)
   # Double where: sqrt'(0) is infinite, and inf * 0 would be NaN in the gradient
   # of the branch that was not taken.
-  # `<= 0` and not `> 0`, so that a NaN comes through.
-  zero = squared <= 0
-  return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, squared)))
+  zero = root == 0
+  slope = jnp.where(zero, 0, 0.5 / jnp.where(zero, 1, root))
+  return root, slope * tangents[0]

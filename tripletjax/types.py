@@ -134,6 +134,7 @@ class MinerFn(Protocol):
     tracer. `key` holds one PRNG key for each anchor row, `[A]`, derived from
     the anchor's id: the draw doesn't depend on how the rows were divided. A
     miner that has a keyword `embeddings` is given `Embeddings` for it, or None
-    where distances were computed elsewhere.
+    where distances were computed elsewhere; one with a keyword `candidates`
+    what tells it, beside the mask, where the positives are.
     """
     ...

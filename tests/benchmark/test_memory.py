@@ -7,7 +7,6 @@ import pytest
 
 from tests.emitters import NEW_EMITTERS
 from tripletjax.benchmark.cases import (
-  LIMITS,
   compile_loss,
   known_losses,
   temporary_bytes,
@@ -17,6 +16,9 @@ from tripletjax.benchmark.data import SIZES
 # XLA lays out the memory before it generates code, which takes half of the time
 # and isn't needed.
 OPTIONS = {"xla_backend_optimization_level": 0, **NEW_EMITTERS}
+
+# The largest one of each kind of a form.
+OFTEN = ("random", "distance_weighted", "mined_margin", "angular", "n_pair")
 
 
 def temporaries(name, batch):
@@ -49,14 +51,8 @@ def test_a_batch_takes_five_matrices_of_its_pairs_at_most(name):
 @pytest.mark.parametrize(
   "name",
   [
-    "distance_weighted",
-    "multi_similarity",
-    "n_hardest",
-    *(
-      pytest.param(name, marks=pytest.mark.slow)
-      for name in LIMITS
-      if name not in ("distance_weighted", "multi_similarity")
-    ),
+    pytest.param(name, marks=() if name in OFTEN else pytest.mark.slow)
+    for name in known_losses()
   ],
 )
 def test_so_does_a_small_one(name):

@@ -122,12 +122,15 @@ def swept_band(band: GapBand, rows: BlockValues) -> Costs:
       where &= band.keep(slots)
     values = jnp.where(where, penalty(margin - gap, soft=rows.soft), 0)
     slopes = jnp.where(where, slope(margin - gap, soft=rows.soft), 0)
-    by_positive = row_sum(slopes)
+    # Not `row_sum`, each of whose slices would compute all of this anew.
+    by_positive = jnp.sum(slopes, axis=1)
+    # The slope of the hinge is 1 where it costs something.
+    active = row_count(values > 0).astype(dtype) if rows.soft else by_positive
     return Costs(
       RowTotals(
-        costs.totals.loss + row_sum(values),
+        costs.totals.loss + jnp.sum(values, axis=1),
         costs.totals.selected + row_count(where).astype(dtype),
-        costs.totals.active + row_count(values > 0).astype(dtype),
+        costs.totals.active + active,
       ),
       (costs.by_distance - slopes)
       .at[index, slots.column]

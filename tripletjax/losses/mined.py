@@ -166,6 +166,7 @@ def select(miner_fn: MinerFn, block: Block, margin: jax.Array) -> Selection:
     margin=lax.stop_gradient(margin),
     key=block.keys,
     embeddings=embeddings,
+    candidates=block.candidates,
   )
 
 

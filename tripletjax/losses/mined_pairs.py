@@ -86,12 +86,11 @@ def mined_margin_loss(
     )
     beyond = block.distances - boundary(beta, block.labels)
     shortfall = margin + jnp.where(block.masks.positive, beyond, -beyond)
-    values = jnp.where(counts > 0, penalty(shortfall, soft=False), 0)
-    active = jnp.where(values > 0, counts, 0)
+    costs = counts * jnp.where(counts > 0, penalty(shortfall, soft=False), 0)
     return RowTotals(
-      jnp.sum(values * counts, axis=1),
+      jnp.sum(costs, axis=1),
       jnp.sum(counts, axis=1),
-      jnp.sum(active, axis=1),
+      jnp.sum(jnp.where(costs > 0, counts, 0), axis=1),
     )
 
   return loss_of_terms(
@@ -102,5 +101,6 @@ def mined_margin_loss(
     parameters=beta,
     distance=distance,
     reduction=reduction,
+    only_pairs=True,
     **batch,
   )

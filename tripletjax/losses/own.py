@@ -6,13 +6,11 @@ first from the transposed matrix.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import jax
 from jax import lax
 from jaxtyping import Array, Float
 
-from tripletjax.distances import DISTANCES
+from tripletjax.distances import is_symmetric
 from tripletjax.types import DistanceFn
 
 
@@ -21,17 +19,11 @@ def own_distances(
 ) -> Float[Array, "n n"]:
   """Distances of rows to each other, as `distance_fn(x, x)`.
 
-  Of a distance of `DISTANCES` the gradient takes one product instead of two.
+  Of a symmetric distance the gradient takes one product instead of two.
   """
-  # All of them are symmetric; `tests/test_distances.py` holds it.
-  if _named(distance_fn) not in DISTANCES.values():
+  if not is_symmetric(distance_fn):
     return distance_fn(x, x)
   return _of_both_sides(distance_fn(x, lax.stop_gradient(x)))
-
-
-def _named(distance_fn: DistanceFn) -> Callable[..., jax.Array]:
-  # A precision was chosen by `functools.partial`.
-  return getattr(distance_fn, "func", distance_fn)
 
 
 @jax.custom_jvp

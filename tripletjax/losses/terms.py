@@ -31,19 +31,22 @@ def loss_of_terms(
   parameters: Any = (),
   distance: str | DistanceFn,
   reduction: str | ReductionFn,
+  only_pairs: bool = False,
   **batch: Unpack[BatchArguments],
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
   """A loss of a batch whose terms are pairs or anchors.
 
   Args:
     term_fn: see `batch_loss`. The distances of its block are 0 where there is
-      no pair, so that nothing computed from them there has a NaN gradient.
+      no pair, so that nothing computed from them there has a NaN gradient;
+      unless it takes `only_pairs`, which saves a matrix.
     embeddings: `[A, D]`, or precomputed distances, `[A, R]`.
     labels: `[A]`.
     margin: the unit of the statistics; 0 for a loss without a margin.
     parameters: the hyperparameters, a pytree of numbers or arrays.
     distance: a name from `DISTANCES`, a function, or "precomputed".
     reduction: a name from `REDUCTIONS`, a function of `Totals`, or "none".
+    only_pairs: `term_fn` masks itself what is no pair.
     **batch: see `BatchArguments`.
 
   Returns:
@@ -52,9 +55,12 @@ def loss_of_terms(
   """
 
   def guarded(block: Block, parameters: Any) -> RowTotals:
-    pairs = block.masks.positive | block.masks.negative
-    distances = jnp.where(pairs, block.distances, 0)
-    totals = term_fn(block._replace(distances=distances), parameters)
+    seen = block
+    if not only_pairs:
+      pairs = block.masks.positive | block.masks.negative
+      distances = jnp.where(pairs, block.distances, 0)
+      seen = block._replace(distances=distances)
+    totals = term_fn(seen, parameters)
     return totals._replace(
       loss=totals.loss + poison(block.distances, block.masks)
     )

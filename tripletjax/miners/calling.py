@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
+from typing import Any
 
 import jax
 from jax.typing import ArrayLike
 
-from tripletjax.types import Embeddings, MinerFn, Selection
+from tripletjax.types import MinerFn, Selection
 
 
 def call_miner(
@@ -18,12 +19,15 @@ def call_miner(
   *,
   margin: ArrayLike,
   key: jax.Array | None,
-  embeddings: Embeddings | None,
+  **more: Any,
 ) -> Selection:
-  """What a miner selects; `embeddings` go to one that has such a keyword."""
-  more = {}
-  if "embeddings" in inspect.signature(miner).parameters:
-    more["embeddings"] = embeddings
+  """What a miner selects; `more` goes to one that has such keywords."""
+  known = inspect.signature(miner).parameters
   return miner(
-    distances, positive_mask, negative_mask, margin=margin, key=key, **more
+    distances,
+    positive_mask,
+    negative_mask,
+    margin=margin,
+    key=key,
+    **{name: value for name, value in more.items() if name in known},
   )

@@ -14,7 +14,11 @@ from jaxtyping import Array, Bool, Float, Int
 from tripletjax.folds import row_count
 from tripletjax.miners.calling import call_miner
 from tripletjax.miners.draws import row_keys, uniform
-from tripletjax.miners.slots import candidates_by_mask, over_positives
+from tripletjax.miners.slots import (
+  Candidates,
+  candidates_by_mask,
+  over_positives,
+)
 from tripletjax.searches import nth_true
 from tripletjax.types import (
   EachPositive,
@@ -56,6 +60,7 @@ def capped(miner: MinerFn, per_anchor: int) -> MinerFn:
     margin: ArrayLike,
     key: jax.Array | None = None,
     embeddings: Embeddings | None = None,
+    candidates: Candidates | None = None,
   ) -> Selection:
     keys = row_keys(key, "a cap")
     # Slots draw by their number, from 0: the cap has a number of its own.
@@ -68,6 +73,7 @@ def capped(miner: MinerFn, per_anchor: int) -> MinerFn:
       margin=margin,
       key=key,
       embeddings=embeddings,
+      candidates=candidates,
     )
     return _cap(
       selection, distances, positive_mask, negative_mask, start, per_anchor
@@ -250,6 +256,7 @@ def curriculum(
       margin: ArrayLike,
       key: jax.Array | None = None,
       embeddings: Embeddings | None = None,
+      candidates: Candidates | None = None,
     ) -> Stages:
       return Stages(
         index,
@@ -263,6 +270,7 @@ def curriculum(
             margin=margin,
             key=key,
             embeddings=embeddings,
+            candidates=candidates,
           )
           for each in miners
         ],

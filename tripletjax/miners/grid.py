@@ -22,7 +22,11 @@ from jaxtyping import Array, Bool, Float, Int
 
 from tripletjax.folds import first_smallest, first_smallest_above
 from tripletjax.miners.draws import pick_number, row_keys, uniform
-from tripletjax.miners.slots import candidates_by_mask, over_positives
+from tripletjax.miners.slots import (
+  Candidates,
+  candidates_by_mask,
+  over_positives,
+)
 from tripletjax.searches import nth_where, segments
 from tripletjax.types import MinerFn, Slots, Triplets
 
@@ -72,6 +76,7 @@ def one_triplet(
     *,
     margin: ArrayLike,
     key: jax.Array | None = None,
+    candidates: Candidates | None = None,
   ) -> Triplets:
     del margin
     if "random" in (positive, negative):
@@ -79,7 +84,9 @@ def one_triplet(
     positives = jnp.where(positive_mask, distances, jnp.nan)
     negatives = jnp.where(negative_mask, distances, jnp.nan)
     if positive == negative == "semi_hard":
-      p, n = _smallest_gap(distances, positive_mask, negatives)
+      if candidates is None:
+        candidates = candidates_by_mask(positive_mask)
+      p, n = _smallest_gap(distances, positive_mask, negatives, candidates)
     elif positive == "semi_hard":
       n = _take(negative, -negatives, key, 1)
       distance_an = _at(distances, n)
@@ -136,7 +143,10 @@ def _at(distances: jax.Array, chosen: Chosen) -> jax.Array:
 
 
 def _smallest_gap(
-  distances: jax.Array, positive_mask: jax.Array, negatives: jax.Array
+  distances: jax.Array,
+  positive_mask: jax.Array,
+  negatives: jax.Array,
+  candidates: Candidates,
 ) -> tuple[Chosen, Chosen]:
   rows = jnp.arange(distances.shape[0])
 
@@ -158,11 +168,7 @@ def _smallest_gap(
   zeros = jnp.zeros(rows.shape, jnp.int32)
   worst = jnp.full(rows.shape, jnp.inf, distances.dtype)
   gap, p, n = over_positives(
-    body,
-    (worst, zeros, zeros),
-    distances,
-    positive_mask,
-    candidates_by_mask(positive_mask),
+    body, (worst, zeros, zeros), distances, positive_mask, candidates
   )
   found = gap < jnp.inf
   return (p, found), (n, found)
