@@ -296,6 +296,32 @@ def test_another_python_is_asked_for_what_this_one_lacks(tmp_path):
   assert found == {"failure": "not installed"}
 
 
+def test_another_python_needn_t_have_jax(tmp_path):
+  library = tmp_path / "library"
+  library.mkdir()
+  error = "raise ModuleNotFoundError(\"No module named '{name}'\")"
+  for name in ("jax", "tensorflow_addons"):
+    (library / f"{name}.py").write_text(error.format(name=name))
+  (library / "tensorflow.py").touch()
+  other = tmp_path / "python"
+  other.write_text(
+    f'#!/bin/sh\nPYTHONPATH={library} exec {sys.executable} "$@"\n'
+  )
+  other.chmod(0o755)
+  peer = next(peer for peer in peers.PEERS if peer.name == "tfa_semi_hard")
+  found = peers.measure_peer(
+    peer._replace(library="no_such_library"),
+    Size(4, 3),
+    repeats=3,
+    other_python=str(other),
+  )
+  # Its own imports are done, and it asks for the library.
+  assert found == {
+    "failure": "failed: ModuleNotFoundError: No module named "
+    "'tensorflow_addons'"
+  }
+
+
 # In a process of its own: what it does to the limits and the peak stays there.
 WORKER = inspect.cleandoc("""
   import json, resource, sys

@@ -19,6 +19,18 @@ OUT_OF_MEMORY = "out of memory"
 BYTES = 16 * 2**30
 SECONDS = 300
 WORKER = ("-m", "tripletjax.benchmark.worker")
+# The worker in a Python that may lack JAX, which this package begins with: the
+# package without its beginning.
+BARE_WORKER = (
+  "-c",
+  f"""
+import runpy, sys, types
+package = types.ModuleType("tripletjax")
+package.__path__ = [{str(Path(__file__).parents[1])!r}]
+sys.modules["tripletjax"] = package
+runpy.run_module("tripletjax.benchmark.worker", run_name="__main__")
+""",
+)
 
 
 class Peer(NamedTuple):
@@ -59,7 +71,7 @@ def measure_peer(
   size: Size,
   *,
   repeats: int,
-  program: Sequence[str] = WORKER,
+  program: Sequence[str] = (),
   seconds: float = SECONDS,
   other_python: str = "",
 ) -> dict[str, Any]:
@@ -69,28 +81,28 @@ def measure_peer(
     peer: what to measure.
     size: the batch.
     repeats: number of samples, at most.
-    program: what Python runs; gets the peer's name, the size, the number of
-      repeats and the limit of memory, and prints the results.
+    program: what Python runs, the worker when empty; gets the peer's name, the
+      size, the number of repeats and the limit of memory, and prints the
+      results.
     seconds: the process is ended after so long.
-    other_python: an interpreter that is asked where this one lacks the library.
+    other_python: an interpreter that is asked where this one lacks the library;
+      it needs NumPy beside the library.
 
   Returns:
     `samples` (seconds), `peak_bytes` and `value`, or only `failure`.
   """
-  python = sys.executable
+  python, worker = sys.executable, WORKER
   if importlib.util.find_spec(peer.library) is None:
     if not other_python:
       return {"failure": NOT_INSTALLED}
-    python = other_python
+    python, worker = other_python, BARE_WORKER
   arguments = (peer.name, size.name, str(repeats), str(BYTES))
   # The threads of a peer that spin while they wait take the cores from the
   # others, and make it look 200 times slower than it is.
   environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
-  if python != sys.executable:
-    environment["PYTHONPATH"] = str(Path(__file__).parents[2])
   try:
     process = subprocess.run(
-      [python, *program, *arguments],
+      [python, *(program or worker), *arguments],
       capture_output=True,
       text=True,
       env=environment,
