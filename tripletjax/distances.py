@@ -223,9 +223,7 @@ def normalized(distance: str | DistanceFn) -> DistanceFn:
   Array([[0., 2.],
          [2., 0.]], dtype=float32)
   """
-  return functools.partial(
-    _on_the_sphere, function=resolve_distance(distance)
-  )
+  return functools.partial(_on_the_sphere, function=resolve_distance(distance))
 
 
 def _on_the_sphere(

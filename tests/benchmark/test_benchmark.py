@@ -327,11 +327,14 @@ WORKER = inspect.cleandoc("""
   import json, resource, sys
   import numpy as np
   from tripletjax.benchmark import worker
+  class Exhausted(Exception):
+    pass
   def step():
-    return float(np.ones({megabytes} * 2**17).sum())
+    {step}
   worker.STEPS = {{"any": lambda embeddings, labels: step}}
   worker.main("any", "4x3", "3", str(4 * 2**30))
 """)
+TAKES = "return float(np.ones({megabytes} * 2**17).sum())"
 
 
 def test_a_worker_measures_the_memory_that_the_calls_add():
@@ -339,7 +342,7 @@ def test_a_worker_measures_the_memory_that_the_calls_add():
     PEER,
     Size(4, 3),
     repeats=3,
-    program=("-c", WORKER.format(megabytes=200)),
+    program=("-c", WORKER.format(step=TAKES.format(megabytes=200))),
     seconds=60,
   )
   assert 199e6 < found["peak_bytes"] < 230e6
@@ -347,12 +350,20 @@ def test_a_worker_measures_the_memory_that_the_calls_add():
   assert found["value"] == 200 * 2**17
 
 
-def test_a_worker_that_has_no_memory_says_so():
+@pytest.mark.parametrize(
+  "step",
+  [
+    TAKES.format(megabytes=5000),
+    # A library's own error.
+    "raise Exhausted('Out of memory while trying to allocate 9 bytes.')",
+  ],
+)
+def test_a_worker_that_has_no_memory_says_so(step):
   found = peers.measure_peer(
     PEER,
     Size(4, 3),
     repeats=3,
-    program=("-c", WORKER.format(megabytes=5000)),
+    program=("-c", WORKER.format(step=step)),
     seconds=60,
   )
   assert found == {"failure": "out of memory"}
