@@ -236,7 +236,7 @@ def _on_the_sphere(
 def is_symmetric(distance_fn: DistanceFn) -> bool:
   """Whether a distance is known to be d(y, x) = d(x, y): those of `DISTANCES`.
 
-  Of any precision, and on the unit sphere.
+  Of any precision, and on the unit sphere. `tests/test_distances.py` holds it.
   """
   while isinstance(distance_fn, functools.partial):
     on_the_sphere = distance_fn.func is _on_the_sphere

@@ -17,7 +17,7 @@ from tripletjax.benchmark.data import SIZES
 # and isn't needed.
 OPTIONS = {"xla_backend_optimization_level": 0, **NEW_EMITTERS}
 
-# The largest one of each kind of a form.
+# One of each form, and of the large ones.
 OFTEN = ("random", "distance_weighted", "mined_margin", "angular", "n_pair")
 
 
