@@ -13,11 +13,11 @@ from tests import reference
 from tests.emitters import NEW_EMITTERS
 from tripletjax.distances import (
   DISTANCES,
-  is_symmetric,
   normalized,
   resolve_distance,
 )
 from tripletjax.losses.own import own_distances
+from tripletjax.parts import in_parts, is_symmetric
 
 NAMES = list(tripletjax.DISTANCES)
 
@@ -121,6 +121,43 @@ def test_those_known_to_be_symmetric():
   assert is_symmetric(resolve_distance("dot", precision="highest"))
   assert not is_symmetric(of_it)
   assert not is_symmetric(normalized(of_it))
+
+
+@pytest.mark.parametrize("how", ["named", "precision", "sphere"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_distance_is_what_its_parts_make(name, how):
+  distance_fn = {
+    "named": resolve_distance(name),
+    "precision": resolve_distance(name, precision="highest"),
+    "sphere": normalized(normalized(name)),
+  }[how]
+  x, y = points(0, 4), points(1, 3)
+  parts = in_parts(distance_fn)
+  prepared = parts.prepare(x), parts.prepare(y)
+  np.testing.assert_array_equal(parts.between(*prepared), distance_fn(x, y))
+  if name != "manhattan":  # the others have something to prepare
+    assert parts.between is not distance_fn
+  one, _ = jax.tree.map(lambda of_all: of_all[:1], prepared)
+  first = parts.between(one, prepared[1])
+  np.testing.assert_allclose(first, distance_fn(x, y)[:1], rtol=1e-6)
+
+
+def test_the_precision_of_a_distance_is_that_of_its_parts():
+  parts = in_parts(resolve_distance("cosine", precision="default"))
+  x = parts.prepare(points(0, 4))
+  text = str(jax.make_jaxpr(parts.between)(x, x))
+  assert "Precision.DEFAULT" in text
+  assert "HIGHEST" not in text
+
+
+def test_of_a_function_of_one_s_own_all_belongs_to_the_pairs():
+  def lopsided(x, y):
+    return x + 2 * y.T
+
+  parts = in_parts(lopsided)
+  x = points(0, 4)
+  assert parts.prepare(x) is x
+  assert parts.between is lopsided
 
 
 def test_a_function_of_one_s_own_needn_t_be_symmetric():

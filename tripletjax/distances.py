@@ -16,8 +16,17 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from tripletjax.manhattan import absolute_differences
 from tripletjax.registry import resolve
-from tripletjax.types import DistanceFn
+from tripletjax.types import DistanceFn, DistanceParts
+
+
+def at_least_float32(x: Float[Array, "..."]) -> Float[Array, "..."]:
+  """The array in float32, or in float64 if it is.
+
+  bfloat16 has 8 bits of mantissa: `|x|² - 2 x·y` would lose small distances.
+  """
+  return x if x.dtype.itemsize >= 4 else x.astype(jnp.float32)
 
 
 def squared_euclidean_distance(
@@ -33,14 +42,21 @@ def squared_euclidean_distance(
   value is 0 and the gradient that of the formula, so that points closer than
   the rounding error are still pushed apart.
   """
-  x, y = at_least_float32(x), at_least_float32(y)
+  return _squared(_with_squares(x), _with_squares(y), precision)
+
+
+def _with_squares(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+  x = at_least_float32(x)
+  return x, jnp.sum(x * x, axis=1)
+
+
+def _squared(
+  x: tuple, y: tuple, precision: lax.PrecisionLike = lax.Precision.HIGHEST
+) -> jax.Array:
   # The factor belongs to the smaller array, which changes no digit: XLA would
   # write and read a whole matrix of twos.
-  squared = (
-    jnp.sum(x * x, axis=1)[:, None]
-    + jnp.sum(y * y, axis=1)[None, :]
-    + _dot(-2 * x, y, precision)
-  )
+  product = _dot(-2 * x[0], y[0], precision)
+  squared = x[1][:, None] + y[1][None, :] + product
   return squared - lax.stop_gradient(jnp.minimum(squared, 0))
 
 
@@ -51,7 +67,13 @@ def euclidean_distance(
   precision: lax.PrecisionLike = lax.Precision.HIGHEST,
 ) -> Float[Array, "a r"]:
   """Euclidean distance; its gradient at distance zero is zero."""
-  return _safe_sqrt(squared_euclidean_distance(x, y, precision=precision))
+  return _root(_with_squares(x), _with_squares(y), precision)
+
+
+def _root(
+  x: tuple, y: tuple, precision: lax.PrecisionLike = lax.Precision.HIGHEST
+) -> jax.Array:
+  return _safe_sqrt(_squared(x, y, precision))
 
 
 def cosine_distance(
@@ -61,8 +83,20 @@ def cosine_distance(
   precision: lax.PrecisionLike = lax.Precision.HIGHEST,
 ) -> Float[Array, "a r"]:
   """Cosine distance, `1 - cos(x, y)`, in [0, 2]; a zero vector is at 1."""
-  x, y = at_least_float32(x), at_least_float32(y)
-  return 1 - _dot(l2_normalize(x), l2_normalize(y), precision)
+  return _one_minus(directions(x), directions(y), precision)
+
+
+def directions(x: Float[Array, "n d"]) -> Float[Array, "n d"]:
+  """Each row's direction, in float32 at least."""
+  return l2_normalize(at_least_float32(x))
+
+
+def _one_minus(
+  x: jax.Array,
+  y: jax.Array,
+  precision: lax.PrecisionLike = lax.Precision.HIGHEST,
+) -> jax.Array:
+  return 1 - _dot(x, y, precision)
 
 
 def l2_normalize(x: Float[Array, "n d"]) -> Float[Array, "n d"]:
@@ -78,7 +112,15 @@ def dot_distance(
   precision: lax.PrecisionLike = lax.Precision.HIGHEST,
 ) -> Float[Array, "a r"]:
   """The negative dot product, `-x·y`: smaller is more alike, not a metric."""
-  return -_dot(at_least_float32(x), at_least_float32(y), precision)
+  return _negative(at_least_float32(x), at_least_float32(y), precision)
+
+
+def _negative(
+  x: jax.Array,
+  y: jax.Array,
+  precision: lax.PrecisionLike = lax.Precision.HIGHEST,
+) -> jax.Array:
+  return -_dot(x, y, precision)
 
 
 def angular_distance(
@@ -93,7 +135,15 @@ def angular_distance(
   7e-4 as 0 in float32; the gradient is 0 there, where that of arccos is
   infinite.
   """
-  cosine = 1 - cosine_distance(x, y, precision=precision)
+  return _angle(directions(x), directions(y), precision)
+
+
+def _angle(
+  x: jax.Array,
+  y: jax.Array,
+  precision: lax.PrecisionLike = lax.Precision.HIGHEST,
+) -> jax.Array:
+  cosine = 1 - _one_minus(x, y, precision)
   outside = jnp.abs(cosine) >= 1 - 2 * jnp.finfo(cosine.dtype).eps
   # Double where: see `_safe_sqrt`.
   angle = jnp.arccos(jnp.where(outside, 0, cosine))
@@ -112,41 +162,7 @@ def manhattan_distance(
   array, and no product that `precision` would be for.
   """
   del precision
-  return _manhattan(x, y)
-
-
-@jax.custom_vjp
-def _manhattan(x: jax.Array, y: jax.Array) -> jax.Array:
-  x, y = at_least_float32(x), at_least_float32(y)
-
-  def add(total: jax.Array, columns: tuple) -> tuple[jax.Array, None]:
-    return total + jnp.abs(_differences(columns)), None
-
-  zeros = jnp.zeros((x.shape[0], y.shape[0]), x.dtype)
-  return lax.scan(add, zeros, (x.T, y.T))[0]
-
-
-def _manhattan_forward(x: jax.Array, y: jax.Array) -> tuple:
-  return _manhattan(x, y), (x, y)
-
-
-def _manhattan_backward(residuals: tuple, cotangent: jax.Array) -> tuple:
-  x, y = residuals
-
-  def one_dimension(columns: tuple) -> tuple[jax.Array, jax.Array]:
-    slopes = cotangent * jnp.sign(_differences(columns))
-    return slopes.sum(axis=1), -slopes.sum(axis=0)
-
-  columns = (at_least_float32(x).T, at_least_float32(y).T)
-  by_x, by_y = lax.map(one_dimension, columns)
-  return by_x.T.astype(x.dtype), by_y.T.astype(y.dtype)
-
-
-_manhattan.defvjp(_manhattan_forward, _manhattan_backward)
-
-
-def _differences(columns: tuple[jax.Array, jax.Array]) -> jax.Array:
-  return columns[0][:, None] - columns[1][None, :]
+  return absolute_differences(at_least_float32(x), at_least_float32(y))
 
 
 DISTANCES: Mapping[str, DistanceFn] = {
@@ -156,6 +172,16 @@ DISTANCES: Mapping[str, DistanceFn] = {
   "dot": dot_distance,
   "angular": angular_distance,
   "manhattan": manhattan_distance,
+}
+
+
+# What each is made of; Manhattan has nothing of a row by itself.
+PARTS: Mapping[DistanceFn, DistanceParts] = {
+  squared_euclidean_distance: DistanceParts(_with_squares, _squared),
+  euclidean_distance: DistanceParts(_with_squares, _root),
+  cosine_distance: DistanceParts(directions, _one_minus),
+  dot_distance: DistanceParts(at_least_float32, _negative),
+  angular_distance: DistanceParts(directions, _angle),
 }
 
 
@@ -223,27 +249,14 @@ def normalized(distance: str | DistanceFn) -> DistanceFn:
   Array([[0., 2.],
          [2., 0.]], dtype=float32)
   """
-  return functools.partial(_on_the_sphere, function=resolve_distance(distance))
+  return functools.partial(on_the_sphere, function=resolve_distance(distance))
 
 
-def _on_the_sphere(
+def on_the_sphere(
   x: jax.Array, y: jax.Array, *, function: DistanceFn
 ) -> jax.Array:
-  x, y = at_least_float32(x), at_least_float32(y)
-  return function(l2_normalize(x), l2_normalize(y))
-
-
-def is_symmetric(distance_fn: DistanceFn) -> bool:
-  """Whether a distance is known to be d(y, x) = d(x, y): those of `DISTANCES`.
-
-  Of any precision, and on the unit sphere. `tests/test_distances.py` holds it.
-  """
-  while isinstance(distance_fn, functools.partial):
-    on_the_sphere = distance_fn.func is _on_the_sphere
-    distance_fn = (
-      distance_fn.keywords["function"] if on_the_sphere else distance_fn.func
-    )
-  return distance_fn in DISTANCES.values()
+  """A distance between the L2-normalised rows."""
+  return function(directions(x), directions(y))
 
 
 def check_embeddings(embeddings: ArrayLike, name: str) -> jax.Array:
@@ -256,14 +269,6 @@ def check_embeddings(embeddings: ArrayLike, name: str) -> jax.Array:
       f"expected {name} of shape [count, dimension], got shape {array.shape}"
     )
   return array
-
-
-def at_least_float32(x: Float[Array, "..."]) -> Float[Array, "..."]:
-  """The array in float32, or in float64 if it is.
-
-  bfloat16 has 8 bits of mantissa: `|x|² - 2 x·y` would lose small distances.
-  """
-  return x if x.dtype.itemsize >= 4 else x.astype(jnp.float32)
 
 
 def _dot(x: jax.Array, y: jax.Array, precision: lax.PrecisionLike) -> jax.Array:

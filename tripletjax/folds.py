@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int, Shaped, UInt
@@ -32,6 +33,8 @@ LANES = 16
 # Rows whose length is a multiple of it need no padding; with multiples of 16
 # alone 1,808 columns have no segments but 113 of 16 (`searches.py`).
 WIDTH = 32
+# Beyond any column.
+NOWHERE = np.iinfo(np.int32).max
 
 
 def row_sum(
@@ -103,10 +106,17 @@ def first_smallest(
   Returns:
     The columns, and whether there was a value at all; column 0 where not.
   """
-  keys = ordered(values)
-  least = _smallest(part[:, None] for _, part in _parts(keys, _last(keys)))
-  column, found = _first_equal(keys, least)
-  return column[:, 0], found[:, 0]
+  values = kept(values)
+  # Not `jnp.minimum`: NaN takes no part.
+  least = functools.reduce(
+    lambda least, part: jnp.where(part < least, part, least),
+    (part for _, part in _parts(values, jnp.nan)),
+    jnp.full((), jnp.inf, values.dtype),
+  )
+  least = jnp.min(kept(least), axis=1)
+  column = _first_equal(values, least[:, None])[:, 0]
+  found = column < NOWHERE
+  return jnp.where(found, column, 0), found
 
 
 def first_smallest_above(
@@ -127,8 +137,8 @@ def first_smallest_above(
   )
   least = offsets + beyond[:, :, 0]
   above = (least > edges) & (edges < _last(edges))
-  column, found = _first_equal(keys, jnp.where(above, least, _last(keys)))
-  return column, found
+  column = _first_equal(keys, least)
+  return jnp.where(above, column, 0), above
 
 
 def ordered(values: Float[Array, "..."]) -> UInt[Array, "..."]:
@@ -169,19 +179,17 @@ def _smallest(parts: Iterator[jax.Array]) -> jax.Array:
 
 
 def _first_equal(
-  keys: UInt[Array, "a r"], wanted: UInt[Array, "a s"]
-) -> tuple[jax.Array, jax.Array]:
-  none = jnp.iinfo(jnp.int32).max
+  values: Shaped[Array, "a r"], wanted: Shaped[Array, "a s"]
+) -> Int[Array, "a s"]:
+  """Column of the first value that is `wanted`; `NOWHERE` without one."""
 
   def places() -> Iterator[jax.Array]:
-    for start, part in _parts(keys, _last(keys)):
+    for start, part in _parts(values, absent(values)):
       columns = start + jnp.arange(part.shape[1], dtype=jnp.int32)
       equal = part[:, None] == wanted[:, :, None]
-      yield jnp.where(equal, columns[None, None], none)
+      yield jnp.where(equal, columns[None, None], NOWHERE)
 
-  column = _smallest(places())
-  found = wanted < _last(keys)
-  return jnp.where(found, column, 0), found
+  return _smallest(places())
 
 
 def padded(

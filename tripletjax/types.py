@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 from jax.typing import ArrayLike
@@ -112,6 +112,19 @@ class DistanceFn(Protocol):
   def __call__(self, x: jax.Array, y: jax.Array) -> jax.Array:
     """Maps `[A, D]` and `[R, D]` to `[A, R]`."""
     ...
+
+
+class DistanceParts(NamedTuple):
+  """A distance of rows `x` and `y` as `between(prepare(x), prepare(y))`.
+
+  Attributes:
+    prepare: maps `[N, D]` to what is needed of each row by itself, a pytree of
+      arrays `[N, ...]`.
+    between: maps two of them to distances, `[A, R]`.
+  """
+
+  prepare: Callable[[jax.Array], Any]
+  between: Callable[..., jax.Array]
 
 
 @runtime_checkable

@@ -369,7 +369,7 @@ def test_blocks_of_rows_equal_the_whole(case, monkeypatch):
   where = np.arange(24) != 5
   whole = evaluate(case, embeddings, labels, where)
   monkeypatch.setattr(rows, "WHOLE", 0)
-  monkeypatch.setattr(rows, "ROWS", 8)
+  monkeypatch.setattr(rows, "BLOCKS", ((8, 2**20),))
   assert rows.block_rows(24, 24) == 8
   # Not the cached function, which holds what was compiled for the whole.
   (loss, statistics), gradients = jax.jit(jitted(case).__wrapped__)(

@@ -472,7 +472,7 @@ def test_blocks_of_rows_equal_the_whole(miner, monkeypatch):
 
   whole = value_and_gradient()
   monkeypatch.setattr(rows, "WHOLE", 0)
-  monkeypatch.setattr(rows, "ROWS", 8)
+  monkeypatch.setattr(rows, "BLOCKS", ((8, 2**20),))
   in_blocks = value_and_gradient()
   jax.tree.map(
     functools.partial(np.testing.assert_allclose, rtol=2e-5, atol=1e-6),
@@ -507,7 +507,7 @@ def test_blocks_under_vmap_and_on_devices_equal_the_whole(miner, monkeypatch):
   slopes = jax.value_and_grad(loss)
   whole = [slopes(ones, margin, embeddings, labels) for margin in margins]
   monkeypatch.setattr(rows, "WHOLE", 0)
-  monkeypatch.setattr(rows, "ROWS", 8)
+  monkeypatch.setattr(rows, "BLOCKS", ((8, 2**20),))
   values, gradients = jax.jit(jax.vmap(slopes, (None, 0, None, None)))(
     ones, margins, embeddings, labels
   )
@@ -618,7 +618,7 @@ def test_a_distance_with_weights_of_its_own_is_differentiated(
 ):
   if not whole:
     monkeypatch.setattr(rows, "WHOLE", 0)
-    monkeypatch.setattr(rows, "ROWS", 8)
+    monkeypatch.setattr(rows, "BLOCKS", ((8, 2**20),))
   embeddings, labels = batches.random_batch(9)
 
   def loss(scale):

@@ -135,7 +135,7 @@ def test_tiles_and_rounds_change_nothing(miner, monkeypatch):
   expected = one_device(batch, miner=miner)
   monkeypatch.setattr(ring_trips, "SLOTS", 2)
   monkeypatch.setattr(rows, "WHOLE", 0)
-  monkeypatch.setattr(rows, "ROWS", 8)
+  monkeypatch.setattr(rows, "BLOCKS", ((8, 2**20),))
   assert_same(in_ring(batch, 2, miner=miner), expected)
 
 

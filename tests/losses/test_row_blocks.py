@@ -66,7 +66,7 @@ def test_blocks_give_what_the_whole_gives(name, distance, more, monkeypatch):
 
   monkeypatch.setattr(rows, "in_blocks", noted)
   monkeypatch.setattr(rows, "WHOLE", 0)
-  monkeypatch.setattr(rows, "ROWS", 8)
+  monkeypatch.setattr(rows, "BLOCKS", ((8, 2**20),))
   found = slopes(name, distance, **more)
   assert seen == [(3, 8)]  # 21 rows
   assert np.any(expected[1][0])

@@ -72,7 +72,7 @@ def test_statistics_of_blocks_and_of_devices_are_those_of_the_whole(
   embeddings, labels = batches.random_batch(2, count=24, classes=5)
   _, whole = evaluate(embeddings, labels)
   monkeypatch.setattr(rows, "WHOLE", 0)
-  monkeypatch.setattr(rows, "ROWS", 8)
+  monkeypatch.setattr(rows, "BLOCKS", ((8, 2**20),))
   _, in_blocks = evaluate(embeddings, labels)
   on_devices = jax.pmap(
     lambda x, y: mined_triplet_loss(

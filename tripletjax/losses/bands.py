@@ -16,7 +16,6 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -38,21 +37,6 @@ from tripletjax.reductions import RowTotals
 from tripletjax.types import GapBand, Slots
 
 
-class _Counts(NamedTuple):
-  """What the pass over the positives adds up for a band.
-
-  Attributes:
-    pairs: `[A, R]`, at each negative the number of its active positives, at
-      each positive minus the number of its active negatives.
-    level: `[A]`, the active triplets' `margin + d_ap`.
-    selected: `[A]`.
-  """
-
-  pairs: jax.Array
-  level: jax.Array
-  selected: jax.Array
-
-
 def counted_band(band: GapBand, rows: BlockValues) -> Costs:
   """By the hinge and without a further condition: counts are all there is."""
   distances, margin = rows.distances, rows.margin
@@ -66,46 +50,43 @@ def counted_band(band: GapBand, rows: BlockValues) -> Costs:
   active = gap_test(negatives, low, limit)
   selected = gap_test(negatives, low, band.high)
 
-  def body(slots: Slots, counts: _Counts) -> _Counts:
+  def body(slots: Slots, costs: Costs) -> Costs:
     near = slots.distance_ap
     ends = active.ends(near)
-    beside = count_where(active.values, ends, active.holds)
+    beside = count_where(active.values, ends, active.holds).astype(dtype)
     # A count of its own: not made where nobody asks for it.
     chosen = count_where(selected.values, selected.ends(near), selected.holds)
-    level = jnp.where(beside > 0, beside.astype(dtype) * (near + margin), 0)
-    pairs = counts.pairs + count_thresholds(active.values, ends, active.holds)
-    return _Counts(
-      pairs.at[index, slots.column].add(-beside, mode="promise_in_bounds"),
-      counts.level + jnp.sum(level, axis=1),
-      counts.selected + jnp.sum(chosen.astype(dtype), axis=1),
+    # What the negatives take off is added up at the end, all at once.
+    level = jnp.where(beside > 0, beside * (near + margin), 0)
+    behind = count_thresholds(active.values, ends, active.holds).astype(dtype)
+    totals, number = costs.totals, jnp.sum(beside, axis=1)
+    return Costs(
+      RowTotals(
+        totals.loss + jnp.sum(level, axis=1),
+        totals.selected + jnp.sum(chosen.astype(dtype), axis=1),
+        totals.active + number,
+      ),
+      (costs.by_distance - behind)
+      .at[index, slots.column]
+      .add(beside, mode="promise_in_bounds"),
+      costs.by_margin + number,
     )
 
-  zeros = jnp.zeros_like(distances[:, 0])
-  counts = over_positives(
-    body,
-    _Counts(jnp.zeros(distances.shape, jnp.int32), zeros, zeros),
-    distances,
-    rows.masks.positive,
-    rows.candidates,
-  )
-  number = row_sum(
-    counts.pairs, of=lambda pairs: jnp.maximum(pairs, 0).astype(dtype)
+  costs = over_positives(
+    body, no_costs(rows), distances, rows.masks.positive, rows.candidates
   )
   reached = row_sum(
-    counts.pairs,
+    costs.by_distance,
     distances,
-    of=lambda pairs, distance: jnp.where(
-      pairs > 0, pairs.astype(dtype) * distance, 0
-    ),
+    of=lambda slopes, distance: jnp.where(slopes < 0, -slopes * distance, 0),
   )
-  chosen = counts.selected
+  totals = costs.totals
   if _is_infinite(band.low) and _is_infinite(band.high):
     chosen = valid_triplets(rows.masks, dtype)
+    totals = totals._replace(selected=chosen)
   # Rounding may leave a sum of nothing but tiny losses below 0.
-  loss = jnp.maximum(counts.level - reached, 0)
-  return Costs(
-    RowTotals(loss, chosen, number), -counts.pairs.astype(dtype), number
-  )
+  loss = jnp.maximum(totals.loss - reached, 0)
+  return costs._replace(totals=totals._replace(loss=loss))
 
 
 def swept_band(band: GapBand, rows: BlockValues) -> Costs:
@@ -140,7 +121,7 @@ def swept_band(band: GapBand, rows: BlockValues) -> Costs:
 
   return over_positives(
     body,
-    no_costs(distances),
+    no_costs(rows),
     distances,
     rows.masks.positive,
     rows.candidates,

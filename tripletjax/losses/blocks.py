@@ -24,20 +24,25 @@ class Blocks:
   positives of a block are as many as its largest identity needs.
 
   Attributes:
-    labels: of the rows, and where to look for their positives, block by block.
+    labels: the rows, and where to look for their positives, block by block.
     real: `[blocks, block]`, False for rows that fill up the last block.
   """
 
   def __init__(self, rows: Side, looks: tuple, block: int) -> None:
     """Cuts rows into blocks of `block`."""
     count = len(rows.labels)
-    self._order = jnp.argsort(looks[1], stable=True)
+    positives = looks[1]
+    self._order = lax.cond(
+      jnp.all(
+        positives == positives[:1]
+      ),  # as they mostly are: no need to sort
+      lambda: jnp.arange(count),
+      lambda: jnp.argsort(positives, stable=True),
+    )
     self._shape = (-(-count // block), block)
     number = jnp.arange(math.prod(self._shape))
     self.real = number.reshape(self._shape) < count
-    # The embeddings travel by themselves: a side without them is labels only.
-    bare = rows._replace(embeddings=rows.embeddings[:, :0])
-    self.labels = jax.tree.map(self.cut, (bare, looks))
+    self.labels = jax.tree.map(self.cut, lax.stop_gradient((rows, looks)))
 
   def cut(self, rows: jax.Array) -> jax.Array:
     """Rows `[A, ...]` as `[blocks, block, ...]`."""
@@ -48,7 +53,12 @@ class Blocks:
 
   def back(self, blocks: Any) -> Any:
     """What `cut` did, undone, for each array of a tree."""
-    places = jnp.argsort(self._order)
+    count = len(self._order)
+    places = (
+      jnp.zeros_like(self._order)
+      .at[self._order]
+      .set(jnp.arange(count, dtype=self._order.dtype), unique_indices=True)
+    )
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[places], blocks)
 
   def of(self, labels: tuple, real: jax.Array) -> tuple[Side, Any]:
@@ -59,12 +69,21 @@ class Blocks:
 
 def in_blocks(
   evaluate: Evaluate,
-  anchors: jax.Array,
-  references: jax.Array,
+  anchors: Any,
+  references: Any,
   parameters: Any,
   blocks: Blocks,
 ) -> tuple[jax.Array, tuple, tuple]:
-  """Sum, gradients, and results of all rows, in the rows' own order."""
+  """Sum, gradients, and results of all rows, in the rows' own order.
+
+  Args:
+    evaluate: a block's anchors, the references and the parameters, then labels
+      and where to look, to its loss, and results of its rows.
+    anchors: a pytree of what there is of each row, `[A, ...]`.
+    references: a pytree.
+    parameters: a pytree.
+    blocks: how the rows are cut.
+  """
 
   def step(sums: tuple, inputs: tuple) -> tuple[tuple, tuple]:
     here, labels, real = inputs
@@ -75,15 +94,17 @@ def in_blocks(
     return sums, (by[0], results)
 
   start = _zeros((_zero(anchors), references, parameters))
+  cut = jax.tree.map(blocks.cut, anchors)
   (loss, *by_others), stacked = lax.scan(
-    step, start, (blocks.cut(anchors), blocks.labels, blocks.real)
+    step, start, (cut, blocks.labels, blocks.real)
   )
   by_anchors, results = blocks.back(stacked)
   return loss, (by_anchors, *by_others), results
 
 
-def _zero(anchors: jax.Array) -> jax.Array:
-  return jnp.zeros((), at_least_float32(anchors[:0]).dtype)
+def _zero(anchors: Any) -> jax.Array:
+  embeddings, *_ = jax.tree.leaves(anchors)
+  return jnp.zeros((), at_least_float32(embeddings[:0]).dtype)
 
 
 def _zeros(tree: Any) -> Any:

@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
+from tripletjax.folds import row_count, row_sum
 from tripletjax.masks import PairMasks
 from tripletjax.miners.slots import Candidates
 from tripletjax.reductions import RowTotals
@@ -42,7 +43,29 @@ def count(where: jax.Array, dtype: jnp.dtype) -> jax.Array:
   return jnp.sum(where, axis=1, dtype=dtype)
 
 
-def no_costs(distances: jax.Array) -> Costs:
-  """Nothing, to add to."""
+def no_costs(rows: BlockValues) -> Costs:
+  """Nothing, to add to: but NaN for a valid distance that is NaN.
+
+  Comparisons with NaN are False, so that such a pair is in no triplet; nothing
+  that is added to NaN hides it.
+  """
+  distances = rows.distances
+  lost = lost_pairs(distances, rows.masks)
+  by_distance = jnp.where(lost, jnp.nan, jnp.zeros_like(distances))
   zeros = jnp.zeros_like(distances[:, 0])
-  return Costs(RowTotals(zeros, zeros, zeros), jnp.zeros_like(distances), zeros)
+  totals = RowTotals(row_sum(by_distance), zeros, zeros)
+  return Costs(totals, by_distance, zeros)
+
+
+def lost_pairs(
+  distances: Float[Array, "a r"], masks: PairMasks
+) -> Bool[Array, "a r"]:
+  """Valid pairs whose distance is NaN."""
+  return jnp.isnan(distances) & (masks.positive | masks.negative)
+
+
+def has_lost(
+  distances: Float[Array, "a r"], masks: PairMasks
+) -> Bool[Array, " a"]:
+  """Whether a valid distance is NaN, of each row."""
+  return row_count(lost_pairs(distances, masks)) > 0

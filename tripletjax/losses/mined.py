@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -12,11 +13,13 @@ from jaxtyping import Array, Float
 
 from tripletjax.distances import resolve_distance
 from tripletjax.losses.batch import PRECOMPUTED, batch_loss
+from tripletjax.losses.costs import has_lost
 from tripletjax.losses.penalty import penalty
 from tripletjax.losses.rows import Block
-from tripletjax.losses.selections import poison, selection_totals
+from tripletjax.losses.selections import selection_totals
 from tripletjax.miners import MINERS
 from tripletjax.miners.calling import call_miner
+from tripletjax.parts import in_parts
 from tripletjax.reductions import ReductionFn, RowTotals
 from tripletjax.registry import resolve
 from tripletjax.types import (
@@ -110,19 +113,20 @@ def mined_triplet_loss(
   """
   miner_fn = resolve(miner, MINERS, "miner")
   precomputed = isinstance(distance, str) and distance == PRECOMPUTED
-  explicit = None
+  between = None
   if not precomputed:
-    explicit = resolve_distance(distance, precision=precision)
+    named = resolve_distance(distance, precision=precision)
+    between = in_parts(named).between
 
   def terms(block: Block, parameters: Any) -> RowTotals:
     margin = parameters[0]
     selection = select(miner_fn, block, margin)
     if (
       isinstance(selection, Triplets)
-      and explicit is not None
+      and between is not None
       and _are_few(selection, block)
     ):
-      return _explicit_totals(selection, block, explicit, margin, soft)
+      return _explicit_totals(selection, block, between, margin, soft)
     return selection_totals(
       block.distances,
       block.masks,
@@ -157,7 +161,7 @@ def select(miner_fn: MinerFn, block: Block, margin: jax.Array) -> Selection:
   """What a miner selects from a block; a constant to the gradient."""
   embeddings = None
   if block.references.shape[1]:
-    embeddings = lax.stop_gradient(Embeddings(block.anchors, block.references))
+    embeddings = Embeddings(block.anchors, block.references)
   return call_miner(
     miner_fn,
     lax.stop_gradient(block.distances),
@@ -184,7 +188,7 @@ def _are_few(triplets: Triplets, block: Block) -> bool:
 def _explicit_totals(
   triplets: Triplets,
   block: Block,
-  distance_fn: DistanceFn,
+  between: Callable[..., jax.Array],
   margin: Float[Array, ""],
   soft: bool,
 ) -> RowTotals:
@@ -196,15 +200,17 @@ def _explicit_totals(
   """
   anchor, positive, negative, where = jnp.broadcast_arrays(*triplets)
   shape = where.shape
-  anchors, positives, negatives = (
-    side[index.reshape(-1)]
-    for side, index in (
-      (block.anchors, anchor),
-      (block.references, positive),
-      (block.references, negative),
-    )
-  )
-  rowwise = jax.vmap(lambda x, y: distance_fn(x[None], y[None])[0, 0])
+  rows, columns = block.prepared
+
+  def taken(side: Any, index: jax.Array) -> Any:
+    index = index.reshape(-1, 1)  # each as a batch of one
+    return jax.tree.map(lambda x: x[index], side)
+
+  def rowwise(x: Any, y: Any) -> jax.Array:
+    return jax.vmap(between)(x, y)[:, 0, 0]
+
+  anchors = taken(rows, anchor)
+  positives, negatives = taken(columns, positive), taken(columns, negative)
   # What is no positive is the anchor itself, at distance 0: the root of a
   # rounding error would be far from it.
   other = block.masks.positive[anchor, positive].reshape(-1)
@@ -218,10 +224,11 @@ def _explicit_totals(
     zeros = jnp.zeros(block.anchors.shape[:1], gap.dtype)
     return zeros.at[anchor].add(entries)
 
-  lost = jnp.isnan(poison(lax.stop_gradient(block.distances), block.masks))
+  lost = has_lost(lax.stop_gradient(block.distances), block.masks)
   # A NaN anchor is in no triplet; its value and gradient are to be NaN.
-  factor = jnp.where(lost, jnp.nan, 0).astype(block.anchors.dtype)
-  nan = jnp.sum(block.anchors * factor[:, None], axis=1)
+  values_of, *_ = jax.tree.leaves(rows)
+  factor = jnp.where(lost, jnp.nan, 0).astype(values_of.dtype)
+  nan = jnp.sum(values_of * factor[:, None], axis=1)
   return RowTotals(
     per_row(values) + nan.astype(gap.dtype),
     per_row(where),

@@ -10,7 +10,7 @@ import jax
 from jax import lax
 from jaxtyping import Array, Float
 
-from tripletjax.distances import is_symmetric
+from tripletjax.parts import is_symmetric
 from tripletjax.types import DistanceFn
 
 

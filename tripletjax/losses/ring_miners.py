@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from tripletjax.folds import first_smallest, first_smallest_above, row_count
+from tripletjax.losses.costs import has_lost
 from tripletjax.losses.ring_rounds import beside, in_rounds
 from tripletjax.losses.ring_trips import (
   Positives,
@@ -17,7 +18,6 @@ from tripletjax.losses.ring_trips import (
   Visit,
   collect_positives,
   give_back,
-  has_lost,
 )
 from tripletjax.losses.selections import selection_totals
 from tripletjax.masks import PairMasks

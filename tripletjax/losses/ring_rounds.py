@@ -102,6 +102,7 @@ def ring_statistics(ring: Ring, margin: jax.Array) -> RowStatistics:
       block = Block(
         visit.anchors.embeddings,
         visit.block.embeddings,
+        (None, None),
         visit.anchors.labels,
         distances,
         masks,

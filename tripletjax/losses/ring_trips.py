@@ -17,6 +17,7 @@ from jax import lax
 
 from tripletjax.folds import row_count
 from tripletjax.losses import rows as row_blocks
+from tripletjax.losses.costs import has_lost
 from tripletjax.losses.sides import Side
 from tripletjax.masks import PairMasks, pair_masks
 from tripletjax.miners.slots import candidates_by_label, over_positives
@@ -217,12 +218,6 @@ def collect_positives(ring: Ring, start: jax.Array) -> Positives:
     jnp.zeros(shape[:2], bool),
   )
   return ring.look(look_fn, nothing)
-
-
-def has_lost(distances: jax.Array, masks: PairMasks) -> jax.Array:
-  """Whether a distance of a valid pair is NaN, of each row."""
-  lost = jnp.isnan(distances) & (masks.positive | masks.negative)
-  return row_count(lost) > 0
 
 
 def give_back(

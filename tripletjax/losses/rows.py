@@ -28,14 +28,16 @@ from tripletjax.losses.own import own_distances
 from tripletjax.losses.sides import Side, Sides
 from tripletjax.masks import PairMasks, pair_masks
 from tripletjax.miners.slots import Candidates, candidates_by_label
+from tripletjax.parts import in_parts
 from tripletjax.reductions import RowTotals
 from tripletjax.searches import are_cut_well
 from tripletjax.types import DistanceFn
 
-# Elements of a matrix that is evaluated in one block, and of a block beyond.
+# Elements of a matrix that is evaluated in one block.
 WHOLE = 512 * 512
-BLOCK = 2**20
-ROWS = 256
+# Rows and elements of a block beyond, at most: more rows only where they stay
+# near the processor, as each block adds to the gradient of all references.
+BLOCKS = ((256, 2**19), (128, 2**20))
 # Columns of a multiple of which there is one more run of padding: `padding_of`.
 PAGE = 1024
 
@@ -44,8 +46,10 @@ class Block(NamedTuple):
   """Some anchors against all references: what a loss sees.
 
   Attributes:
-    anchors: `[a, D]`.
-    references: `[R, D]`.
+    anchors: `[a, D]`, constants.
+    references: `[R, D]`, constants.
+    prepared: what the distance needs of each anchor by itself, and of each
+      reference: `DistanceParts.prepare` of both.
     labels: identities of the anchors, `[a]`.
     distances: `[a, R]`.
     masks: `[a, R]` each.
@@ -55,6 +59,7 @@ class Block(NamedTuple):
 
   anchors: Float[Array, "a d"]
   references: Float[Array, "r d"]
+  prepared: tuple[Any, Any]
   labels: Int[Array, " a"]
   distances: Float[Array, "a r"]
   masks: PairMasks
@@ -113,17 +118,17 @@ def over_rows(
     sides.anchors.labels, references.labels, references.where
   )
 
+  parts = in_parts(distance_fn)
+  constant = lax.stop_gradient(references.embeddings)
+
   def block_of(
-    anchors: jax.Array,
-    referred: jax.Array,
-    labels: Side,
-    where_to_look: Any,
-    distances: jax.Array,
+    labels: Side, where_to_look: Any, prepared: tuple, distances: jax.Array
   ) -> Block:
     first, count, keys = where_to_look
     return Block(
-      anchors,
-      referred,
+      lax.stop_gradient(labels.embeddings),
+      constant,
+      prepared,
       labels.labels,
       distances,
       _masks(labels, references, sides.share_ids, each_pair_once),
@@ -132,14 +137,18 @@ def over_rows(
     )
 
   looks = (candidates.first, candidates.counts, keys)
+  prepared = (
+    parts.prepare(sides.anchors.embeddings),
+    parts.prepare(references.embeddings),
+  )
   if whole:
-    anchors, referred = sides.anchors.embeddings, references.embeddings
+    anchors = sides.anchors.embeddings
     distances = (
       own_distances(distance_fn, anchors)
       if sides.references is sides.anchors
-      else distance_fn(anchors, referred)
+      else distance_fn(anchors, references.embeddings)
     )
-    block = block_of(anchors, referred, sides.anchors, looks, distances)
+    block = block_of(sides.anchors, looks, prepared, distances)
     totals, extras = row_fn(block, parameters)
     loss = totals.loss if per_row else jnp.sum(totals.loss)
     return Rows(loss, totals.selected, totals.active, extras)
@@ -147,13 +156,12 @@ def over_rows(
   def evaluate(
     differentiable: tuple, labels: Side, where_to_look: Any
   ) -> tuple[jax.Array, tuple]:
-    anchors, referred, parameters = differentiable
-    distances = distance_fn(anchors, referred)
-    block = block_of(anchors, referred, labels, where_to_look, distances)
+    x, y, parameters = differentiable
+    block = block_of(labels, where_to_look, (x, y), parts.between(x, y))
     totals, extras = row_fn(block, parameters)
     return jnp.sum(totals.loss), (totals.selected, totals.active, extras)
 
-  inputs = (sides.anchors.embeddings, references.embeddings, parameters)
+  inputs = (*prepared, parameters)
   blocks = Blocks(sides.anchors, looks, block_rows(rows, columns))
   loss, by, results = in_blocks(evaluate, *lax.stop_gradient(inputs), blocks)
   return Rows(with_gradients(loss, inputs, by), *results)
@@ -183,11 +191,21 @@ def padding_of(columns: int) -> int:
 
 
 def block_rows(rows: int, columns: int) -> int:
-  """How many of the rows are evaluated in one block; a multiple of 8."""
-  limit = max(min(BLOCK // columns, ROWS), 8)
-  blocks = -(-rows // limit)
-  even = -(-rows // blocks)
-  return even + -even % 8
+  """How many of the rows are evaluated in one block; a multiple of 8.
+
+  >>> [block_rows(n, n) for n in (1024, 1800, 4096, 8192)]
+  [256, 200, 128, 128]
+  """
+  limit = max(8, *(min(most, size // columns) for most, size in BLOCKS))
+  fewest = -(-rows // limit)
+
+  def of_each(blocks: int) -> int:
+    even = -(-rows // blocks)
+    return even + -even % 8
+
+  # One block more may leave fewer rows that are none.
+  counts = range(fewest, fewest + fewest // 8 + 1)
+  return of_each(min(counts, key=lambda blocks: blocks * of_each(blocks)))
 
 
 def _masks(

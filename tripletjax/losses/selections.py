@@ -15,7 +15,13 @@ from jaxtyping import Array, Float
 
 from tripletjax.folds import row_count
 from tripletjax.losses.bands import counted_band, swept_band
-from tripletjax.losses.costs import BlockValues, Costs, count, no_costs
+from tripletjax.losses.costs import (
+  BlockValues,
+  Costs,
+  count,
+  lost_pairs,
+  no_costs,
+)
 from tripletjax.losses.gradients import with_gradients
 from tripletjax.losses.penalty import penalty, slope
 from tripletjax.masks import PairMasks
@@ -69,11 +75,10 @@ def selection_totals(
     soft,
   )
   costs = _costs(selection, rows)
-  lost = _lost(rows.distances, masks)
   loss = with_gradients(
-    jnp.where(row_count(lost) > 0, jnp.nan, costs.totals.loss),
+    costs.totals.loss,
     (distances, jnp.broadcast_to(margin, distances.shape[:1])),
-    (jnp.where(lost, jnp.nan, costs.by_distance), costs.by_margin),
+    (costs.by_distance, costs.by_margin),
   )
   return costs.totals._replace(loss=loss)
 
@@ -98,7 +103,8 @@ def pair_counts(
   # positive, down by its negative.
   margin = jnp.asarray(jnp.inf, values.dtype)
   rows = BlockValues(values, masks, candidates, margin, soft=False)
-  return jnp.abs(_costs(selection, rows).by_distance)
+  counts = jnp.abs(_costs(selection, rows).by_distance)
+  return jnp.where(jnp.isnan(counts), 0, counts)
 
 
 def poison(
@@ -110,16 +116,12 @@ def poison(
   this a network that has diverged would report a loss of 0.
   """
   values = lax.stop_gradient(distances)
-  lost = _lost(values, masks)
+  lost = lost_pairs(values, masks)
   return with_gradients(
     jnp.where(row_count(lost) > 0, jnp.nan, 0).astype(values.dtype),
     distances,
     jnp.where(lost, jnp.nan, 0).astype(values.dtype),
   )
-
-
-def _lost(distances: jax.Array, masks: PairMasks) -> jax.Array:
-  return jnp.isnan(distances) & (masks.positive | masks.negative)
 
 
 def _costs(selection: Selection, rows: BlockValues) -> Costs:
@@ -148,9 +150,9 @@ def _listed(triplets: Triplets, rows: BlockValues) -> Costs:
   gap = distances[anchor, negative] - distance_ap
   values = jnp.where(where, penalty(rows.margin - gap, soft=rows.soft), 0)
   slopes = jnp.where(where, slope(rows.margin - gap, soft=rows.soft), 0)
+  nothing = no_costs(rows)
   by_distance = (
-    jnp.zeros_like(distances)
-    .at[anchor, positive]
+    nothing.by_distance.at[anchor, positive]
     .add(jnp.where(other, slopes, 0))
     .at[anchor, negative]
     .add(-slopes)
@@ -160,7 +162,8 @@ def _listed(triplets: Triplets, rows: BlockValues) -> Costs:
     entries = entries.astype(distances.dtype)
     return jnp.zeros_like(distances[:, 0]).at[anchor].add(entries)
 
-  totals = RowTotals(per_row(values), per_row(where), per_row(values > 0))
+  loss = nothing.totals.loss + per_row(values)
+  totals = RowTotals(loss, per_row(where), per_row(values > 0))
   return Costs(totals, by_distance, per_row(slopes))
 
 
@@ -192,5 +195,5 @@ def _each_positive(selection: EachPositive, rows: BlockValues) -> Costs:
     )
 
   return over_positives(
-    body, no_costs(distances), distances, rows.masks.positive, rows.candidates
+    body, no_costs(rows), distances, rows.masks.positive, rows.candidates
   )
