@@ -131,7 +131,7 @@ def test_a_distance_is_what_its_parts_make(name, how):
     "precision": resolve_distance(name, precision="highest"),
     "sphere": normalized(normalized(name)),
   }[how]
-  x, y = points(0, 4), points(1, 3)
+  x, y = jnp.asarray(points(0, 4)), jnp.asarray(points(1, 3))
   parts = in_parts(distance_fn)
   prepared = parts.prepare(x), parts.prepare(y)
   np.testing.assert_array_equal(parts.between(*prepared), distance_fn(x, y))
@@ -144,7 +144,7 @@ def test_a_distance_is_what_its_parts_make(name, how):
 
 def test_the_precision_of_a_distance_is_that_of_its_parts():
   parts = in_parts(resolve_distance("cosine", precision="default"))
-  x = parts.prepare(points(0, 4))
+  x = parts.prepare(jnp.asarray(points(0, 4)))
   text = str(jax.make_jaxpr(parts.between)(x, x))
   assert "Precision.DEFAULT" in text
   assert "HIGHEST" not in text

@@ -136,7 +136,7 @@ def first_smallest_above(
     part[:, None] - beyond for _, part in _parts(keys, _last(keys))
   )
   least = offsets + beyond[:, :, 0]
-  above = (least > edges) & (edges < _last(edges))
+  above = (least > edges) & (least < _last(keys))
   column = _first_equal(keys, least)
   return jnp.where(above, column, 0), above
 
