@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from tripletjax.folds import row_count, row_sum
+from tripletjax.folds import row_count
 from tripletjax.masks import PairMasks
 from tripletjax.miners.slots import Candidates
 from tripletjax.reductions import RowTotals
@@ -53,7 +53,8 @@ def no_costs(rows: BlockValues) -> Costs:
   lost = lost_pairs(distances, rows.masks)
   by_distance = jnp.where(lost, jnp.nan, jnp.zeros_like(distances))
   zeros = jnp.zeros_like(distances[:, 0])
-  totals = RowTotals(row_sum(by_distance), zeros, zeros)
+  loss = jnp.where(row_count(lost) > 0, jnp.nan, zeros)
+  totals = RowTotals(loss, zeros, zeros)
   return Costs(totals, by_distance, zeros)
 
 
