@@ -60,6 +60,14 @@ def test_the_smallest_above_a_threshold_is_the_first_of_equals(width):
     )
 
 
+def test_an_infinite_distance_is_a_value_and_the_two_zeros_are_one():
+  inf, nan = jnp.inf, jnp.nan
+  values = jnp.array([[nan, inf, inf], [nan, nan, nan], [nan, 0.0, -0.0]])
+  column, found = folds.first_smallest(values)
+  assert column.tolist() == [1, 0, 1]
+  assert found.tolist() == [True, False, True]
+
+
 @pytest.mark.parametrize("number", [0, 1, 3])
 @pytest.mark.parametrize("width", WIDTHS)
 def test_the_nth_is_in_the_order_of_columns(width, number):
