@@ -24,8 +24,8 @@ say who drew what).
 Expected one-shot error, three seeds: .098 ± .003 by `:small1` (raw pixels .477,
 an untrained network .315), .142 ± .002 by `:small2` (.385, .268). A training
 takes 9 to 27 minutes of one CPU core. Invented alphabets beside the file
-(`:small1_strokes`, `:small2_strokes`; drawing them takes minutes, once) gave .109
-and .135 in 14,000 steps, one seed. More of it: docs/results.md.
+(`:small1_strokes`, `:small2_strokes`; drawing them takes minutes, once) gave
+.109 and .135 in 14,000 steps, one seed. More of it: docs/results.md.
 """
 
 from ml_collections import ConfigDict

@@ -7,7 +7,7 @@ these counts. So a band takes `O(A R K)` compares and `O(A R)` memory where the
 cube takes `O(A R R)`.
 
 Measured on two cores (`experiments.benchmark`), times the pairwise distances
-with their gradient: 1.1 at 256 and at 1,024, 1.4 at 1,800 (45 x 40), 0.9 at
+with their gradient: 1.1 at 256 and at 1,024, 1.5 at 1,800 (45 x 40), 1.0 at
 4,096 and at 8,192; up to 2 on machines with faster matrix products.
 """
 
