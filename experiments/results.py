@@ -24,6 +24,7 @@ ABLATIONS = {
   "omniglot_ablation.csv": ("recipe", "results_ablation"),
   "omniglot_recipe.csv": ("recipe", "results_recipe"),
   "omniglot_network.csv": ("recipe", "results_network"),
+  "omniglot_losses.csv": ("triplets", "results_losses"),
   "omniglot_views.csv": ("single view", "results_views"),
   "omniglot_matching.csv": ("mean of 16", "results_matching"),
 }

@@ -8,9 +8,10 @@ at. All arms see as many images, a twelfth of the config's.
     python -m experiments.sweep --sweep=configs/sweeps/omniglot_ablation.py
     python -m experiments.report --workdir=RUN
 
-`:network` compares the recipe's network with the one before it, in tasks that
-compare means; `:before` are 17 changes to the recipe before it: that network,
-means, margin 0.2, warps twice as strong. What they taught: docs/results.md.
+`:losses` compares the recipe's triplets with other losses. `:network` compares
+the recipe's network with the one before it, in tasks that compare means;
+`:before` are 17 changes to the recipe before it: that network, means, margin
+0.2, warps twice as strong. What they taught: docs/results.md.
 
 Views, which cost no training, are compared on finished runs
 (`experiments.evaluate --views --view_temperature`; docs/results.md).
@@ -93,21 +94,37 @@ NETWORKS = {
   "recipe": {},
   "one head over 4 x 4 places": NETWORK_BEFORE,
 }
+LOSSES = {
+  "triplets": {"loss.name": "triplet"},
+  "NT-Xent, t = 0.05": {
+    "loss.name": "nt_xent",
+    "loss.nt_xent.temperature": 0.05,
+  },
+  "NT-Xent, t = 0.1": {
+    "loss.name": "nt_xent",
+    "loss.nt_xent.temperature": 0.1,
+  },
+  "SupCon, t = 0.05": {
+    "loss.name": "sup_con",
+    "loss.sup_con.temperature": 0.05,
+  },
+  "multi-similarity": {"loss.name": "multi_similarity"},
+}
 # Variant -> arms, and what is changed in all of them.
 SWEEPS: dict[str, tuple[dict, dict]] = {
   "": (ARMS, {}),
   "before": (ARMS_BEFORE, BEFORE),
   "network": (NETWORKS, BY_MEANS),
+  "losses": (LOSSES, {}),
   "smoke": ({name: ARMS[name] for name in ("recipe", "no warps")}, {}),
 }
 
 
 def get_sweep(grid, variant=""):
-  """The sweep; `:before` and `:network` are others, `:smoke` is for tests."""
+  """The sweep; see above for the variants; `:smoke` is for tests."""
   if variant not in SWEEPS:
-    raise ValueError(
-      f'expected variant "", "before", "network" or "smoke", got "{variant}"'
-    )
+    known = ", ".join(f'"{name}"' for name in SWEEPS)
+    raise ValueError(f'expected variant {known}, got "{variant}"')
   smoke = variant == "smoke"
   count = 2 if smoke else 5
   arms, changes = SWEEPS[variant]
@@ -128,7 +145,7 @@ def get_sweep(grid, variant=""):
         grid.axis("seed", range(count)),
       ),
     ),
-    baseline={"recipe": "recipe"},
+    baseline={"recipe": next(iter(arms))},
     metric="one_shot_error",
     budget="6 steps" if smoke else "64000 examples",
   )

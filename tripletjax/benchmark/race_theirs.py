@@ -28,7 +28,8 @@ class ConvNet(nn.Module):
   """`tripletjax.models.ConvNet`, with its initial distribution.
 
   Where that pads a stride of 2 after the last pixels of an even side, this pads
-  before the first ones: one is the other in a mirror.
+  before the first ones: one is the other in a mirror, and so it is given images
+  that are turned by half.
   """
 
   def __init__(
@@ -167,7 +168,7 @@ def make_racer(asked: Mapping[str, Any], arrays: Arrays) -> Racer:
   torch.set_num_threads(asked["threads"])
   torch.manual_seed(asked["seed"])
   images, evaluated = (
-    torch.from_numpy(arrays[name]).permute(0, 3, 1, 2).float() / 255
+    torch.from_numpy(arrays[name]).permute(0, 3, 1, 2).flip(2, 3).float() / 255
     for name in ("images", "eval_images")
   )
   model = ConvNet(
