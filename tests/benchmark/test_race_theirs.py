@@ -1,5 +1,7 @@
 """PyTorch's side of the race does the same job, piece by piece."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -58,6 +60,34 @@ def test_the_network_is_the_same_in_a_mirror():
   np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
   counts = [x.size for x in jax.tree.leaves(params)]
   assert sum(p.numel() for p in net.parameters()) == sum(counts)
+
+
+def test_images_are_turned_by_half_so_that_the_network_is_the_same(monkeypatch):
+  seen = []
+
+  class Watched(theirs.ConvNet):
+    def forward(self, images):
+      seen.append(images.permute(0, 2, 3, 1).numpy())
+      return super().forward(images)
+
+  monkeypatch.setattr(theirs, "ConvNet", Watched)
+  made = config_of("all").copy_and_resolve_references()
+  made.model.features, made.model.dimension = (3,), 4
+  for name in ("rotation", "scale", "shear", "translation"):
+    made.augment[name] = 0.0
+  rng = np.random.default_rng(0)
+  images = rng.integers(0, 256, (8, 8, 8, 1), np.uint8)
+  asked = {"config": json.loads(made.to_json()), "threads": 1, "seed": 0}
+  racer = theirs.make_racer(
+    {**asked, "steps": 1, "warmup": 0},
+    {"images": images, "eval_images": images[:4]},
+  )
+  racer.embed()
+  rows = np.array([1, 0, 5, 4, 3, 2])
+  racer.step(rows, np.array([0, 0, 1, 1, 2, 2]))
+  turned = images[:, ::-1, ::-1] / 255
+  np.testing.assert_allclose(seen[0], turned[:4], atol=1e-6)
+  np.testing.assert_allclose(seen[1], turned[rows], atol=1e-4)
 
 
 def test_weights_begin_with_the_same_distribution():
