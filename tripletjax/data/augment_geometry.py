@@ -63,7 +63,8 @@ def random_affine(
     size = jnp.exp(scale * draws[2:4])[:, None]
     move = translation * draws[4:6] * jnp.array([height, width], jnp.float32)
     # Moves too by the product, whose result XLA keeps: what is added to it may
-    # be drawn anew for each pixel (1,800 pictures of 32 x 32: 0.2 s).
+    # be drawn anew for each pixel (1,800 pictures of 32 x 32 on two devices:
+    # 0.2 s of their time, a fourth of a ConvNet's step).
     moved = (center + move)[:, None]
     where = jnp.concatenate([size * (slant @ turn), moved], axis=1) @ grid
 
